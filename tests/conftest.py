@@ -1,0 +1,22 @@
+"""What every test shares: shape checking of vislib's signatures, two torch threads, and where real data lies."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["vislib"], "beartype.beartype")
+
+import pytest  # noqa: E402
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of a real ImageNet SqueezeNet and photos; tests that need it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the real SqueezeNet and photos in ../shared/data, which are not part of the repository")
+    return SHARED_DATA

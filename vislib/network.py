@@ -1,0 +1,340 @@
+"""Network: a frozen PyTorch module with its preprocessing, seen as named layers in execution order."""
+
+import copy
+import functools
+import hashlib
+import math
+import operator
+import re
+import threading
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vislib.errors import NetworkError, VislibError
+from vislib.probe import LOGITS, Layer, find_layers, first_tensor, record
+
+__all__ = ["Layer", "Network", "ReceptiveField"]
+
+# Two images: a module that drops or invents the batch axis shows itself at once.
+PROBE_BATCH = 2
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The part of the image that a unit at `position` sees, in input pixels; `clipped`: it touches the image's border."""
+
+    layer: str
+    position: tuple[int, ...]
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]  # how far the field moves from one position to the next
+    clipped: bool
+
+
+class _ReachedError(BaseException):
+    """Raised in a hook to leave a forward pass whose rest nobody needs; no `except Exception` of a module stops it."""
+
+
+class Network:
+    """A convolutional network as named layers; make one with `Network.from_module`.
+
+    `module` is a frozen copy in eval mode. Images are [0, 1]; the standardisation `(x - mean) / std` is the network's
+    own first step and happens here alone. A module that its network calls several times counts with its first call.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        labels: tuple[str, ...],
+        name: str,
+        spacing: tuple[float, ...],
+        source: str,
+        opening: str | None,
+        device: torch.device,
+    ) -> None:
+        self.name, self.input_shape, self.mean, self.std = name, input_shape, mean, std
+        self.labels, self.spacing, self.source = labels, spacing, source
+        self.module, self.device = module, device
+        parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self.dtype = torch.float32 if parameter is None else parameter.dtype
+        axes = (1, -1, *[1] * len(input_shape[1:]))
+        self._mean = torch.tensor(mean, dtype=self.dtype, device=device).view(axes)
+        self._std = torch.tensor(std, dtype=self.dtype, device=device).view(axes)
+        self._plain = all(m == 0 for m in mean) and all(s == 1 for s in std)
+        # One forward at a time: hooks belong to the module, not to the thread that asks.
+        self._lock = threading.RLock()
+        layers, self._aliases = self._probe()
+        self.layers: Mapping[str, Layer] = MappingProxyType(layers)
+        modules = dict(module.named_modules(remove_duplicate=False))
+        self._captures = {layer.name: modules[layer.capture] for layer in layers.values()}
+        self._check_labels()
+        self.opening: str = self._most_telling() if opening is None else self.layer(opening).name
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        input_shape: Sequence[int],
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        labels: Sequence[str] = (),
+        name: str = "network",
+        spacing: Sequence[float] = (),
+        source: str = "",
+        opening: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> "Network":
+        """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (channels, then spatial).
+
+        `mean` and `std` have one number or one a channel, for [0, 1] images; `spacing` is mm a pixel; `opening` names
+        the layer to show first; `device` defaults to CUDA where it is there. The caller's module is never touched.
+        Raises NetworkError when a value does not fit or the module does not run.
+        """
+        shape = _checked_shape(name, input_shape)
+        _check_per_channel(name, "mean", mean, shape[0])
+        _check_per_channel(name, "std", std, shape[0])
+        if any(s <= 0 for s in std):
+            raise NetworkError(f"{name} was given std {tuple(std)}; every number of it must be above 0.")
+        if len(spacing) not in (0, len(shape) - 1):
+            raise NetworkError(
+                f"{name} was given spacing {tuple(spacing)}, but its images have {len(shape) - 1} spatial axes; "
+                "give one number (mm) an axis or leave it out."
+            )
+        where = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+        return cls(
+            _frozen(name, module, where, len(shape) - 1),
+            shape,
+            mean=tuple(float(m) for m in mean),
+            std=tuple(float(s) for s in std),
+            labels=tuple(labels),
+            name=name,
+            spacing=tuple(float(s) for s in spacing),
+            source=source,
+            opening=opening,
+            device=where,
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of sha256 over architecture, weights, input shape, mean and std: what names a run's network."""
+        digest = hashlib.sha256()
+        architecture = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.module))
+        digest.update(repr((architecture, self.input_shape, self.mean, self.std)).encode())
+        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        for key in sorted(tensors):
+            tensor = tensors[key].detach().cpu().contiguous()
+            digest.update(repr((key, str(tensor.dtype), tuple(tensor.shape))).encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def layer(self, name: str) -> Layer:
+        """The layer of this name or alias (a container with the same output); raises NetworkError for unknown names."""
+        found = self.layers.get(self._aliases.get(name, name))
+        if found is None:
+            raise NetworkError(f"{self.name} has no layer {name!r}; its layers are {', '.join(self.layers)}.")
+        return found
+
+    def check_units(self, layer: str, units: Iterable[int]) -> tuple[int, ...]:
+        """The units as a tuple of int; raises NetworkError when the layer lacks one of them."""
+        known = self.layer(layer)
+        chosen = tuple(operator.index(unit) for unit in units)
+        for unit in chosen:
+            if not 0 <= unit < known.channels:
+                raise NetworkError(
+                    f"{self.name}'s layer {known.name!r} has no unit {unit}; its units are 0 to {known.channels - 1}."
+                )
+        return chosen
+
+    def logits(self, images: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n classes"]:
+        """Class scores before softmax of [0, 1] images; a fully convolutional output is averaged over its positions.
+
+        Raises NetworkError when the images do not fit or the module fails.
+        """
+        output = self.activations(images, (LOGITS,))[LOGITS]
+        return output.flatten(2).mean(2) if output.ndim > 2 else output
+
+    def activations(
+        self, images: Float[Tensor, "n c *spatial"], layers: Iterable[str]
+    ) -> dict[str, Float[Tensor, "..."]]:
+        """What each of the `layers` puts out for [0, 1] images, under the names asked for, differentiable w.r.t. images.
+
+        A convolution is read before its ReLU, after the batch norm that directly follows it. The forward pass stops
+        after the last layer asked for. Clones, and hooks are gone afterwards, also after an exception. Threads may
+        call this at once; only the forward pass is serialised. Raises NetworkError for unknown layers, images that
+        do not fit, a module that fails, and layers that this input does not reach.
+        """
+        asked: dict[nn.Module, list[str]] = {}
+        for name in layers:
+            asked.setdefault(self._captures[self.layer(name).name], []).append(name)
+        if not asked:
+            return {}
+        prepared = self._prepare(images)
+        captured: dict[nn.Module, Tensor] = {}
+        owner = threading.get_ident()
+
+        def keep(called: nn.Module, _inputs: Any, output: Any) -> None:
+            # A module used twice counts once; another thread that runs `module` itself is none of ours.
+            if called in captured or threading.get_ident() != owner:
+                return
+            tensor = first_tensor(output)
+            if tensor is not None:
+                captured[called] = tensor.clone()
+            if len(captured) == len(asked):
+                raise _ReachedError
+
+        with self._lock:
+            handles = [part.register_forward_hook(keep) for part in asked]
+            try:
+                self._forward(prepared)
+            except _ReachedError:
+                pass
+            finally:
+                for handle in handles:
+                    handle.remove()
+        got = {name: captured[part] for part, names in asked.items() if part in captured for name in names}
+        for name in (name for names in asked.values() for name in names if name not in got):
+            raise NetworkError(
+                f"{self.name}'s layer {name!r} was not reached by images of shape {tuple(images.shape)}; "
+                f"give images of shape {self.input_shape} each."
+            )
+        return got
+
+    def receptive_field(self, layer: str, position: Sequence[int] | None = None) -> ReceptiveField:
+        """What a unit of `layer` at `position` (default: the centre) sees, in input pixels, found by a gradient probe.
+
+        Raises NetworkError for an unknown layer or a position outside it.
+        """
+        from vislib.receptive import receptive_field  # that module needs this one
+
+        return receptive_field(self, layer, position)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Check, move and standardise."""
+        if images.ndim != len(self.input_shape) + 1 or images.shape[1] != self.input_shape[0]:
+            raise NetworkError(
+                f"{self.name} was given images of shape {tuple(images.shape)}; it takes (n, {self.input_shape[0]}, "
+                f"*spatial) with {len(self.input_shape) - 1} spatial axes."
+            )
+        images = images.to(device=self.device, dtype=self.dtype)
+        if not self._plain:
+            images = (images - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+    def _forward(self, prepared: Tensor) -> Any:
+        """Run the module; its own exceptions become one sentence."""
+        try:
+            return self.module(prepared)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise NetworkError(self._out_of_memory(prepared)) from error
+        except VislibError:
+            raise
+        except Exception as error:
+            if "can't allocate memory" in str(error):
+                raise NetworkError(self._out_of_memory(prepared)) from error
+            raise NetworkError(self._failure(prepared, error)) from error
+
+    def _out_of_memory(self, prepared: Tensor) -> str:
+        return (
+            f"{self.name} ran out of memory on {self.device} with images of shape {tuple(prepared.shape)}; "
+            "use fewer units at once or smaller images."
+        )
+
+    def _failure(self, prepared: Tensor, error: Exception) -> str:
+        """Which module failed is read from the traceback: the innermost frame whose `self` is one of ours."""
+        names = {part: name for name, part in self.module.named_modules()}
+        culprit = ""
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, nn.Module):
+                culprit = names.get(owner, "") or culprit
+        place = f"its module {culprit!r}" if culprit else "its forward"
+        said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no message"
+        return (
+            f"{self.name} cannot run images of shape {tuple(prepared.shape)}: {place} raised "
+            f"{type(error).__name__} ({said}); it was made for images of shape {self.input_shape} each."
+        )
+
+    def _probe(self) -> tuple[dict[str, Layer], dict[str, str]]:
+        generator = torch.Generator().manual_seed(0)
+        images = self._prepare(torch.rand(PROBE_BATCH, *self.input_shape, generator=generator))
+        calls = record(self.module, images, lambda: self._forward(images))
+        root = next((call for call in calls if not call.name), None)
+        if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
+            given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
+            raise NetworkError(
+                f"{self.name} gave {given} for {PROBE_BATCH} images of shape {self.input_shape}; "
+                "its forward must return class scores of shape (images, classes)."
+            )
+        layers, aliases = find_layers(calls, PROBE_BATCH, len(self.input_shape) - 1)
+        duplicates: dict[nn.Module, str] = {}
+        for path, part in self.module.named_modules(remove_duplicate=False):
+            first = duplicates.setdefault(part, path)
+            target = aliases.get(first, first)
+            if path not in layers and target in layers:
+                aliases[path] = target
+        return layers, aliases
+
+    def _check_labels(self) -> None:
+        classes = self.layers[LOGITS].channels
+        if self.labels and len(self.labels) != classes:
+            raise NetworkError(
+                f"{self.name} was given {len(self.labels)} labels but puts out {classes} classes; "
+                "give one label a class or none."
+            )
+
+    def _most_telling(self) -> str:
+        """About 65 % deep among the outermost blocks, or among the convolutions where there are few blocks."""
+        maps = [
+            layer
+            for layer in self.layers.values()
+            if layer.spatial and max(layer.spatial) > 1 and layer.capture
+        ]
+        blocks = [layer.name for layer in maps if layer.kind == "block"]
+        outermost = [name for name in blocks if not any(name.startswith(f"{other}.") for other in blocks)]
+        names = outermost if len(outermost) >= 3 else [layer.name for layer in maps]
+        return names[math.floor(0.65 * (len(names) - 1) + 0.5)] if names else LOGITS
+
+
+def _checked_shape(name: str, input_shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(size) for size in input_shape)
+    except TypeError:
+        shape = ()
+    if not 2 <= len(shape) <= 4 or any(size < 1 for size in shape):
+        raise NetworkError(
+            f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three spatial sizes, "
+            "all 1 or more, such as (1, 128, 128)."
+        )
+    return shape
+
+
+def _check_per_channel(name: str, what: str, values: Sequence[float], channels: int) -> None:
+    if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values):
+        raise NetworkError(
+            f"{name} was given {what} {tuple(values)}; it must be one finite number, or one for each of the "
+            f"{channels} channels."
+        )
+
+
+def _frozen(name: str, module: nn.Module, device: torch.device, axes: int) -> nn.Module:
+    """A copy that cannot change: eval mode, no gradients of weights, channels_last where the images are 2-D."""
+    try:
+        copied = copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    except Exception as error:
+        raise NetworkError(
+            f"{name} could not be copied to {device}: {type(error).__name__} ({str(error).splitlines()[0]}); "
+            "give a module that copy.deepcopy can copy and a device that is there."
+        ) from error
+    return copied.to(memory_format=torch.channels_last) if axes == 2 else copied

@@ -1,0 +1,202 @@
+"""The probe: one forward pass that finds a module's layers, in execution order."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+LOGITS = "logits"
+# A container of at least this share of all convolutions is the network's trunk (`features`), not one of its blocks.
+TRUNK = 0.8
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named output of a network: `channels` units over `spatial` positions, () for dense layers and flat logits."""
+
+    name: str
+    kind: str  # "conv" | "block" | "dense" | "logits"
+    channels: int
+    spatial: tuple[int, ...]
+    capture: str  # dotted path of the module whose output is read, "" for the root
+
+
+@dataclass(frozen=True)
+class Call:
+    """A module's first call in the probe; two tokens are equal when they stand for the same values."""
+
+    name: str
+    module: nn.Module
+    order: int
+    is_tensor: bool  # the output is one tensor, not a tuple or dict
+    shape: tuple[int, ...]
+    taken: tuple[int, int] | None  # token of the first input
+    given: tuple[int, int]  # token of the output
+    origin: frozenset[str]  # the convolutions that the output comes from with no other convolution between
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that stands for a module's output: itself, a dict's "out" or "logits", else the first one inside."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        named = [output[key] for key in ("out", LOGITS) if key in output]
+        output = [*named, *output.values()]
+    if isinstance(output, (tuple, list)):
+        return next((found for item in output if (found := first_tensor(item)) is not None), None)
+    return None
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested arguments or results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+class _Provenance(TorchFunctionMode):
+    """Marks each tensor with the convolutions that it directly comes from, in the tensor's own attributes."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = [t for t in tensors_in(result) if not isinstance(t, nn.Parameter)]
+        if made:
+            origins = [_origin(t) for t in tensors_in((args, kwargs))]
+            origin = frozenset().union(*origins) if origins else frozenset()
+            for tensor in made:
+                tensor.__dict__["vislib_origin"] = origin
+        return result
+
+
+def _origin(tensor: Tensor) -> frozenset[str]:
+    return tensor.__dict__.get("vislib_origin", frozenset())
+
+
+def record(module: nn.Module, images: Tensor, forward: Callable[[], Any]) -> list[Call]:
+    """First call of every module while `forward()` runs, in the order in which they finish; hooks are removed after."""
+    calls: dict[str, Call] = {}
+    serial = itertools.count()
+
+    def token(tensor: Tensor) -> tuple[int, int]:
+        # An in-place operation keeps the tensor but changes its values: the version tells them apart.
+        return tensor.__dict__.setdefault("vislib_serial", next(serial)), tensor._version
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(called: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            tensor = first_tensor(output)
+            if name in calls or tensor is None:
+                return
+            if isinstance(called, CONVOLUTIONS):
+                tensor.__dict__["vislib_origin"] = frozenset({name})
+            source = first_tensor(inputs)
+            calls[name] = Call(
+                name=name,
+                module=called,
+                order=len(calls),
+                is_tensor=isinstance(output, Tensor),
+                shape=tuple(tensor.shape),
+                taken=None if source is None else token(source),
+                given=token(tensor),
+                origin=_origin(tensor),
+            )
+
+        return hook
+
+    handles = [part.register_forward_hook(note(name)) for name, part in module.named_modules()]
+    try:
+        with torch.no_grad(), _Provenance():
+            forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(calls.values())
+
+
+def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Layer], dict[str, str]]:
+    """Layers in execution order, "logits" last, and aliases (other name -> layer), from a probe of `batch` images of `axes` spatial axes."""
+    maps = [c for c in calls if c.name and len(c.shape) == axes + 2 and c.shape[0] == batch]
+    root = next(c for c in calls if not c.name)
+    convs = {c.name: c for c in maps if isinstance(c.module, CONVOLUTIONS) and c.given != root.given}
+    found = {name: "conv" for name in convs}
+    blocks, aliases = _blocks([c for c in maps if c.given != root.given], convs)
+    found |= {name: "block" for name in blocks}
+    found |= {
+        c.name: "dense"
+        for c in calls
+        if isinstance(c.module, nn.Linear) and len(c.shape) == 2 and c.given != root.given
+    }
+    found.pop(LOGITS, None)  # the name belongs to the network's output
+    aliases |= {c.name: LOGITS for c in calls if c.given == root.given and c.name}
+    norms = {c.taken: c for c in reversed(calls) if isinstance(c.module, BATCH_NORMS)}
+    layers = {
+        c.name: _layer(c, found[c.name], norms.get(c.given) if found[c.name] == "conv" else None)
+        for c in calls
+        if c.name in found
+    }
+    layers[LOGITS] = Layer(LOGITS, "logits", root.shape[1], root.shape[2:], "")
+    return layers, {
+        name: target for name, target in aliases.items() if target in layers and name not in layers
+    }
+
+
+def _layer(call: Call, kind: str, norm: Call | None) -> Layer:
+    capture = norm.name if norm is not None and norm.shape == call.shape else call.name
+    return Layer(call.name, kind, call.shape[1], call.shape[2:], capture)
+
+
+def _blocks(maps: Iterable[Call], convs: Mapping[str, Call]) -> tuple[list[str], dict[str, str]]:
+    """Names of the composites to list, and aliases for those that are not: composites of one output are one block."""
+    by_module = {c.module: c.name for c in convs.values()}
+    groups: dict[tuple[int, int], list[tuple[Call, list[str]]]] = {}
+    for call in maps:
+        inside = [by_module[m] for m in call.module.modules() if m in by_module]
+        if inside and call.is_tensor and not isinstance(call.module, CONVOLUTIONS):
+            groups.setdefault(call.given, []).append((call, inside))
+    listed: list[str] = []
+    aliases: dict[str, str] = {}
+    for members in groups.values():
+        outermost_first = sorted(members, key=lambda member: -member[0].order)
+        target = _representative(outermost_first, convs)
+        if target is None:
+            continue
+        if target not in convs:
+            listed.append(target)
+        aliases |= {call.name: target for call, _ in members if call.name != target}
+    return listed, aliases
+
+
+def _representative(members: list[tuple[Call, list[str]]], convs: Mapping[str, Call]) -> str | None:
+    """The layer that stands for composites with one and the same output (outermost first)."""
+    trunks = []
+    for call, inside in members:
+        if _wraps_one(call, inside):
+            continue
+        if len(inside) >= TRUNK * len(convs):
+            trunks.append(call.name)
+        else:
+            return call.name
+    origin = members[0][0].origin
+    if (
+        len(origin) == 1
+    ):  # a flat trunk, or a convolution with its norm and activation: the convolution says it all
+        return next(iter(origin & convs.keys()), None)
+    return trunks[0] if trunks else None
+
+
+def _wraps_one(call: Call, inside: list[str]) -> bool:
+    """Whether the composite is one convolution with norm, activation or pooling: no residual, no dense layers."""
+    dense = any(isinstance(part, nn.Linear) for part in call.module.modules())
+    return len(inside) == 1 and call.origin == frozenset(inside) and not dense

@@ -7,9 +7,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["vislib"], "beartype.beartype")
+install_import_hook(["vislib"], "shape_checker.checked")
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# Machines differ and are shared: no test fails for being slow, short of pytest's own timeout.
+settings.register_profile("vislib", deadline=None)
+settings.load_profile("vislib")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,0 +1,5 @@
+"""The checker of vislib's signatures while testing: beartype, with an int where a float is asked for (PEP 484)."""
+
+from beartype import BeartypeConf, beartype
+
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -28,25 +28,26 @@ PROBE_BATCH = 2
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The part of the image that a unit at `position` sees, in input pixels; `clipped`: it touches the image's border."""
+    """The part of the image that a unit at `position` sees, in input pixels."""
 
     layer: str
     position: tuple[int, ...]
     start: tuple[int, ...]
     size: tuple[int, ...]
     stride: tuple[int, ...]  # how far the field moves from one position to the next
-    clipped: bool
+    clipped: bool  # it touches the image's border, and may go on outside
 
 
 class _ReachedError(BaseException):
-    """Raised in a hook to leave a forward pass whose rest nobody needs; no `except Exception` of a module stops it."""
+    """Leaves a forward pass whose rest nobody needs; no `except Exception` of a module stops it."""
 
 
 class Network:
     """A convolutional network as named layers; make one with `Network.from_module`.
 
-    `module` is a frozen copy in eval mode. Images are [0, 1]; the standardisation `(x - mean) / std` is the network's
-    own first step and happens here alone. A module that its network calls several times counts with its first call.
+    `module` is a frozen copy in eval mode. Images are [0, 1]; the standardisation `(x - mean) / std` is the
+    network's own first step and happens here alone. They may have another spatial size than `input_shape`
+    where the module allows it. A module that its network calls several times counts with its first call.
     """
 
     def __init__(
@@ -96,11 +97,11 @@ class Network:
         opening: str | None = None,
         device: str | torch.device | None = None,
     ) -> "Network":
-        """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (channels, then spatial).
+        """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (c, *spatial).
 
-        `mean` and `std` have one number or one a channel, for [0, 1] images; `spacing` is mm a pixel; `opening` names
-        the layer to show first; `device` defaults to CUDA where it is there. The caller's module is never touched.
-        Raises NetworkError when a value does not fit or the module does not run.
+        `mean` and `std` have one number or one a channel, for [0, 1] images; `spacing` is mm a pixel;
+        `opening` names the layer to show first; `device` defaults to CUDA where it is there. The caller's
+        module is never touched. Raises NetworkError when a value does not fit or the module does not run.
         """
         shape = _checked_shape(name, input_shape)
         _check_per_channel(name, "mean", mean, shape[0])
@@ -109,8 +110,8 @@ class Network:
             raise NetworkError(f"{name} was given std {tuple(std)}; every number of it must be above 0.")
         if len(spacing) not in (0, len(shape) - 1):
             raise NetworkError(
-                f"{name} was given spacing {tuple(spacing)}, but its images have {len(shape) - 1} spatial axes; "
-                "give one number (mm) an axis or leave it out."
+                f"{name} was given spacing {tuple(spacing)}, but its images have {len(shape) - 1} spatial "
+                "axes; give one number (mm) an axis or leave it out."
             )
         where = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
         return cls(
@@ -128,7 +129,7 @@ class Network:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of sha256 over architecture, weights, input shape, mean and std: what names a run's network."""
+        """16 hex digits of sha256 over architecture, weights, input shape, mean and std."""
         digest = hashlib.sha256()
         architecture = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.module))
         digest.update(repr((architecture, self.input_shape, self.mean, self.std)).encode())
@@ -140,7 +141,7 @@ class Network:
         return digest.hexdigest()[:16]
 
     def layer(self, name: str) -> Layer:
-        """The layer of this name or alias (a container with the same output); raises NetworkError for unknown names."""
+        """The layer of this name, or of an alias: a container with the same output. Raises NetworkError."""
         found = self.layers.get(self._aliases.get(name, name))
         if found is None:
             raise NetworkError(f"{self.name} has no layer {name!r}; its layers are {', '.join(self.layers)}.")
@@ -153,12 +154,13 @@ class Network:
         for unit in chosen:
             if not 0 <= unit < known.channels:
                 raise NetworkError(
-                    f"{self.name}'s layer {known.name!r} has no unit {unit}; its units are 0 to {known.channels - 1}."
+                    f"{self.name}'s layer {known.name!r} has no unit {unit}; "
+                    f"its units are 0 to {known.channels - 1}."
                 )
         return chosen
 
     def logits(self, images: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n classes"]:
-        """Class scores before softmax of [0, 1] images; a fully convolutional output is averaged over its positions.
+        """Class scores before softmax of [0, 1] images; an output with positions is averaged over them.
 
         Raises NetworkError when the images do not fit or the module fails.
         """
@@ -168,12 +170,12 @@ class Network:
     def activations(
         self, images: Float[Tensor, "n c *spatial"], layers: Iterable[str]
     ) -> dict[str, Float[Tensor, "..."]]:
-        """What each of the `layers` puts out for [0, 1] images, under the names asked for, differentiable w.r.t. images.
+        """What each of the `layers` puts out for [0, 1] images, under the names asked for; differentiable.
 
-        A convolution is read before its ReLU, after the batch norm that directly follows it. The forward pass stops
-        after the last layer asked for. Clones, and hooks are gone afterwards, also after an exception. Threads may
-        call this at once; only the forward pass is serialised. Raises NetworkError for unknown layers, images that
-        do not fit, a module that fails, and layers that this input does not reach.
+        A convolution is read before its ReLU, after the batch norm that directly follows it. The forward pass
+        stops after the last layer asked for. Clones, and hooks are gone afterwards, also after an exception.
+        Threads may call this at once; only the forward pass is serialised. Raises NetworkError for unknown
+        layers, images that do not fit, a module that fails, and layers that this input does not reach.
         """
         asked: dict[nn.Module, list[str]] = {}
         for name in layers:
@@ -212,7 +214,7 @@ class Network:
         return got
 
     def receptive_field(self, layer: str, position: Sequence[int] | None = None) -> ReceptiveField:
-        """What a unit of `layer` at `position` (default: the centre) sees, in input pixels, found by a gradient probe.
+        """What a unit of `layer` at `position` (default: the centre) sees, in input pixels.
 
         Raises NetworkError for an unknown layer or a position outside it.
         """
@@ -224,8 +226,8 @@ class Network:
         """Check, move and standardise."""
         if images.ndim != len(self.input_shape) + 1 or images.shape[1] != self.input_shape[0]:
             raise NetworkError(
-                f"{self.name} was given images of shape {tuple(images.shape)}; it takes (n, {self.input_shape[0]}, "
-                f"*spatial) with {len(self.input_shape) - 1} spatial axes."
+                f"{self.name} was given images of shape {tuple(images.shape)}; it takes (n, "
+                f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
         images = images.to(device=self.device, dtype=self.dtype)
         if not self._plain:
@@ -269,7 +271,7 @@ class Network:
     def _probe(self) -> tuple[dict[str, Layer], dict[str, str]]:
         generator = torch.Generator().manual_seed(0)
         images = self._prepare(torch.rand(PROBE_BATCH, *self.input_shape, generator=generator))
-        calls = record(self.module, images, lambda: self._forward(images))
+        calls = record(self.module, lambda: self._forward(images))
         root = next((call for call in calls if not call.name), None)
         if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
@@ -295,7 +297,7 @@ class Network:
             )
 
     def _most_telling(self) -> str:
-        """About 65 % deep among the outermost blocks, or among the convolutions where there are few blocks."""
+        """About 65 % deep among the outermost blocks, or among all maps where there are few blocks."""
         maps = [
             layer
             for layer in self.layers.values()
@@ -314,8 +316,8 @@ def _checked_shape(name: str, input_shape: Sequence[int]) -> tuple[int, ...]:
         shape = ()
     if not 2 <= len(shape) <= 4 or any(size < 1 for size in shape):
         raise NetworkError(
-            f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three spatial sizes, "
-            "all 1 or more, such as (1, 128, 128)."
+            f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three "
+            "spatial sizes, all 1 or more, such as (1, 128, 128)."
         )
     return shape
 
@@ -329,7 +331,7 @@ def _check_per_channel(name: str, what: str, values: Sequence[float], channels: 
 
 
 def _frozen(name: str, module: nn.Module, device: torch.device, axes: int) -> nn.Module:
-    """A copy that cannot change: eval mode, no gradients of weights, channels_last where the images are 2-D."""
+    """A copy in eval mode, its weights without gradients, channels_last where the images are 2-D."""
     try:
         copied = copy.deepcopy(module).to(device).eval().requires_grad_(False)
     except Exception as error:

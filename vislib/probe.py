@@ -12,18 +12,18 @@ from torch.overrides import TorchFunctionMode
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 LOGITS = "logits"
-# A container of at least this share of all convolutions is the network's trunk (`features`), not one of its blocks.
+# A container of this share of all convolutions, or more, is the network's trunk (`features`), not a block.
 TRUNK = 0.8
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A named output of a network: `channels` units over `spatial` positions, () for dense layers and flat logits."""
+    """A named output of a network: `channels` units over `spatial` positions."""
 
     name: str
     kind: str  # "conv" | "block" | "dense" | "logits"
     channels: int
-    spatial: tuple[int, ...]
+    spatial: tuple[int, ...]  # () for dense layers and flat logits
     capture: str  # dotted path of the module whose output is read, "" for the root
 
 
@@ -42,7 +42,7 @@ class Call:
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that stands for a module's output: itself, a dict's "out" or "logits", else the first one inside."""
+    """The tensor that stands for an output: itself, a dict's "out" or "logits", else the first one inside."""
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
@@ -85,8 +85,8 @@ def _origin(tensor: Tensor) -> frozenset[str]:
     return tensor.__dict__.get("vislib_origin", frozenset())
 
 
-def record(module: nn.Module, images: Tensor, forward: Callable[[], Any]) -> list[Call]:
-    """First call of every module while `forward()` runs, in the order in which they finish; hooks are removed after."""
+def record(module: nn.Module, forward: Callable[[], Any]) -> list[Call]:
+    """First call of every module while `forward()` runs, in the order in which they finish."""
     calls: dict[str, Call] = {}
     serial = itertools.count()
 
@@ -126,13 +126,16 @@ def record(module: nn.Module, images: Tensor, forward: Callable[[], Any]) -> lis
 
 
 def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Layer], dict[str, str]]:
-    """Layers in execution order, "logits" last, and aliases (other name -> layer), from a probe of `batch` images of `axes` spatial axes."""
+    """Layers in execution order, "logits" last, and aliases (other name -> layer).
+
+    The calls come from a probe with `batch` images of `axes` spatial axes.
+    """
     maps = [c for c in calls if c.name and len(c.shape) == axes + 2 and c.shape[0] == batch]
     root = next(c for c in calls if not c.name)
     convs = {c.name: c for c in maps if isinstance(c.module, CONVOLUTIONS) and c.given != root.given}
-    found = {name: "conv" for name in convs}
+    found = dict.fromkeys(convs, "conv")
     blocks, aliases = _blocks([c for c in maps if c.given != root.given], convs)
-    found |= {name: "block" for name in blocks}
+    found |= dict.fromkeys(blocks, "block")
     found |= {
         c.name: "dense"
         for c in calls
@@ -158,7 +161,7 @@ def _layer(call: Call, kind: str, norm: Call | None) -> Layer:
 
 
 def _blocks(maps: Iterable[Call], convs: Mapping[str, Call]) -> tuple[list[str], dict[str, str]]:
-    """Names of the composites to list, and aliases for those that are not: composites of one output are one block."""
+    """Names of the composites to list, and aliases for the others: one output is one block."""
     by_module = {c.module: c.name for c in convs.values()}
     groups: dict[tuple[int, int], list[tuple[Call, list[str]]]] = {}
     for call in maps:
@@ -197,6 +200,6 @@ def _representative(members: list[tuple[Call, list[str]]], convs: Mapping[str, C
 
 
 def _wraps_one(call: Call, inside: list[str]) -> bool:
-    """Whether the composite is one convolution with norm, activation or pooling: no residual, no dense layers."""
+    """Whether the composite is one convolution with norm, activation or pooling, and nothing else."""
     dense = any(isinstance(part, nn.Linear) for part in call.module.modules())
     return len(inside) == 1 and call.origin == frozenset(inside) and not dense

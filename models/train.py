@@ -1,0 +1,238 @@
+"""Makes the weights of the brain networks: `python -m models.train brain2d` (or `brain2d-robust`).
+
+The training is a pure function of its settings on one machine: two torch threads, every batch drawn from its number.
+At the end the batch norms are folded into the convolutions and the accuracy measured on held-out lesion shapes and
+deformations is written into the network's card.
+"""
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.brain import CLASSES, PLANES, Batch, generate
+from models.brain2d import CHANNELS, BrainNet2D
+
+HERE = Path(__file__).parent
+MEAN, STD = 0.2, 0.25  # of the training pictures
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training depends on."""
+
+    batches: int = 3000
+    batch: int = 32
+    rate: float = 3e-3  # peak of AdamW's learning rate, reached after a tenth of the batches
+    decay: float = 0.05  # of AdamW
+    first_rate: float = 1.0  # the first layer's learning rate, in units of `rate`
+    roughness: float = 0.006  # weight of the first layer's squared Laplacian
+    offset: float = 0.05  # weight of the first layer's squared sums: without it kernels only measure brightness
+    epsilon: float = 0.0  # L2 size of the adversarial change, in pictures of [0, 1]
+    ramp: float = 0.3  # share of the batches over which epsilon grows
+    seed: int = 0
+
+
+NETWORKS = {
+    "brain2d": Settings(),
+    "brain2d-robust": Settings(batches=2000, epsilon=0.4),
+}
+
+
+class Trainee(nn.Module):
+    """The network with its batch norms and the auxiliary heads that are dropped after the training.
+
+    The heads read the plane (from the 5th layer), grey and white matter (from the 3rd) and the place of lesions and
+    decoys (from the 6th): they give the middle layers something to be about.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = BrainNet2D(len(CLASSES), norm=True)
+        self.tissue = nn.Conv2d(CHANNELS[2], 2, 1)
+        self.plane = nn.Linear(CHANNELS[4], len(PLANES))
+        self.place = nn.Conv2d(CHANNELS[5], len(CLASSES), 1)  # three kinds of lesion and the decoy
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits of the classes and of the three auxiliary questions."""
+        out: dict[str, Tensor] = {}
+        x = (images - MEAN) / STD
+        for name, part in self.net.named_children():
+            x = part(x)
+            if name == "relu3":
+                out["tissue"] = self.tissue(x)
+            elif name == "relu5":
+                out["plane"] = self.plane(x.mean((2, 3)))
+            elif name == "relu6":
+                out["place"] = self.place(x)
+        return out | {"logits": x}
+
+
+def smooth_start(layer: nn.Conv2d) -> None:
+    """Start the first layer small and smooth: noise blurred by a Gaussian, of zero mean under a round window."""
+    size = layer.kernel_size[0]
+    line = torch.linspace(-1, 1, size)
+    bell = torch.exp(-((line * size / 2) ** 2) / (2 * 0.9**2))
+    window = torch.exp(-2 * (line[:, None] ** 2 + line**2))
+    noise = F.conv2d(torch.randn_like(layer.weight), torch.outer(bell, bell)[None, None], padding="same") * window
+    noise = noise - window * noise.sum((2, 3), keepdim=True) / window.sum()
+    with torch.no_grad():
+        layer.weight.copy_(0.3 * noise / noise.flatten(1).norm(dim=1)[:, None, None, None])
+
+
+def untidiness(weight: Tensor, settings: Settings) -> Tensor:
+    """Penalty on rough kernels (squared Laplacian, zero beyond their border) and on kernels of non-zero sum.
+
+    Relative to the kernels' size, which the batch norm after them makes arbitrary.
+    """
+    laplacian = weight.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    kernels = F.normalize(weight.flatten(1), dim=1).view_as(weight)
+    rough = F.conv2d(F.pad(kernels, (1, 1, 1, 1)), laplacian, padding=1).square().sum()
+    return settings.roughness * rough + settings.offset * kernels.sum((1, 2, 3)).square().sum() / kernels[0].numel()
+
+
+def loss_of(out: dict[str, Tensor], batch: Batch) -> Tensor:
+    """Cross entropy of the class, and what the auxiliary heads add."""
+    loss = F.cross_entropy(out["logits"], batch.labels) + 0.1 * F.cross_entropy(out["plane"], batch.planes)
+    tissue = F.adaptive_avg_pool2d(batch.tissue, out["tissue"].shape[2:])
+    loss = loss + 0.5 * F.binary_cross_entropy_with_logits(out["tissue"], tissue.clamp(0, 1))
+    here = F.one_hot(batch.labels, len(CLASSES))[:, 1:, None, None] * batch.lesions
+    wanted = F.adaptive_max_pool2d(torch.cat([here, batch.decoys], 1).float(), out["place"].shape[2:])
+    return loss + F.binary_cross_entropy_with_logits(out["place"], wanted)
+
+
+def attack(model: Trainee, batch: Batch, epsilon: float) -> Batch:
+    """The batch with each picture moved by L2 `epsilon` (pixels in [0, 1]) up the classification loss, in one step.
+
+    Fast gradient method (Goodfellow et al. 2014, arXiv 1412.6572) for the L2 ball, clipped to [0, 1].
+    """
+    model.eval()  # the attack leaves the batch norms' statistics alone
+    images = batch.images.detach().requires_grad_(True)
+    loss = F.cross_entropy(model.net((images - MEAN) / STD), batch.labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, images)
+    model.train()
+    step = F.normalize(gradient.flatten(1), dim=1).view_as(images)
+    return replace(batch, images=(images.detach() + epsilon * step).clamp(0, 1))
+
+
+def optimiser_of(model: Trainee, settings: Settings) -> torch.optim.Optimizer:
+    """AdamW in which the first layer learns faster and no bias or norm decays."""
+    first = model.net.get_submodule("conv1").weight
+    rest = [p for p in model.parameters() if p is not first]
+    groups = [
+        {"params": [first], "lr": settings.rate * settings.first_rate, "weight_decay": settings.decay},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": settings.decay},
+        {"params": [p for p in rest if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.rate)
+
+
+def train(settings: Settings) -> Iterator[tuple[int, float, Trainee]]:
+    """Train, yielding (batches done, loss, the network in training) after every batch."""
+    torch.manual_seed(settings.seed)
+    model = Trainee().to(memory_format=torch.channels_last)
+    first = model.net.get_submodule("conv1")
+    smooth_start(first)
+    optimiser = optimiser_of(model, settings)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rates, total_steps=settings.batches, pct_start=0.1, cycle_momentum=False
+    )
+    for done in range(1, settings.batches + 1):
+        batch = generate(settings.batch, settings.seed * 1_000_000 + done)
+        epsilon = settings.epsilon * min(1.0, done / (settings.ramp * settings.batches))
+        if epsilon:
+            batch = attack(model, batch, epsilon)
+        model.train()
+        loss = loss_of(model(batch.images), batch)
+        optimiser.zero_grad()
+        (loss + untidiness(first.weight, settings)).backward()
+        optimiser.step()
+        schedule.step()
+        yield done, float(loss.detach()), model
+
+
+def fold(net: BrainNet2D) -> BrainNet2D:
+    """The same function without batch norms: each is folded into the convolution before it."""
+    source, plain = copy.deepcopy(net).eval(), BrainNet2D(len(CLASSES))
+    for name, part in plain.named_children():
+        if isinstance(part, nn.Conv2d):
+            norm = source.get_submodule(name.replace("conv", "norm"))
+            part.load_state_dict(fuse_conv_bn_eval(source.get_submodule(name), norm).state_dict())
+    plain.classifier.load_state_dict(source.classifier.state_dict())
+    return plain.eval()
+
+
+@torch.inference_mode()
+def confusion(net: nn.Module, count: int, split: str = "held-out") -> Tensor:
+    """Table (true class, answer) of counts over `count` balanced pictures of a split."""
+    net.eval()
+    table = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.long)
+    for number in range(-(-count // 40)):
+        batch = generate(min(40, count - 40 * number), number, split)
+        answers = net((batch.images - MEAN) / STD).argmax(1)
+        table.index_put_((batch.labels, answers), torch.tensor(1), accumulate=True)
+    return table
+
+
+def accuracy(table: Tensor) -> float:
+    """Share of right answers."""
+    return float(table.diag().sum() / table.sum())
+
+
+def report(name: str, table: Tensor, settings: Settings, minutes: float) -> str:
+    """The card's account of how the network was made and how well it does."""
+    rows = [f"  {label:>20}  " + " ".join(f"{int(x):5d}" for x in row) for label, row in zip(CLASSES, table, strict=True)]
+    classes = ", ".join(f"{label} {float(r[i] / r.sum()):.1%}" for i, (label, r) in enumerate(zip(CLASSES, table, strict=True)))
+    attacked = f", adversarially (L2, one step, epsilon {settings.epsilon} in pictures of [0, 1])" if settings.epsilon else ""
+    return (
+        f"Trained by `python -m models.train {name}` on slices made by models/brain (MNI152 template, painted lesions; "
+        f"see models/brain/TEMPLATE.md for origin and licence){attacked}: {settings.batches} batches of "
+        f"{settings.batch}, {minutes:.0f} minutes on 2 CPU cores.\n"
+        f"Accuracy on {int(table.sum())} slices with held-out lesion shapes and deformations: {accuracy(table):.1%} "
+        f"({classes}).\nConfusion (rows: true class; columns: answer, same order):\n" + "\n".join(rows)
+    )
+
+
+def save(name: str, net: BrainNet2D, source: str) -> None:
+    """Write the weights and the account in the card."""
+    torch.save(net.state_dict(), HERE / "weights" / f"{name}.pt")
+    card = HERE / f"{name}.toml"
+    kept = card.read_text(encoding="utf-8").split("source = ")[0]
+    card.write_text(f'{kept}source = """\n{source}\n"""\n', encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """Train the network named on the command line, showing progress, and write weights and card."""
+    parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--batches", type=int, help="fewer batches, to try things out")
+    name = parser.parse_args(arguments).network
+    batches = parser.parse_args(arguments).batches
+    settings = replace(NETWORKS[name], **({"batches": batches} if batches else {}))
+    torch.set_num_threads(2)
+    begun = time.monotonic()
+    mean = 0.0
+    for done, loss, model in train(settings):
+        mean = loss if done == 1 else 0.98 * mean + 0.02 * loss
+        if done % 50 == 0 or done == settings.batches:
+            passed = time.monotonic() - begun
+            left = passed / done * (settings.batches - done) / 60
+            print(f"{name}: batch {done} of {settings.batches}, loss {mean:.3f}, {left:.1f} min left", flush=True)
+    net = fold(model.net)
+    table = confusion(net, 4000)
+    save(name, net, report(name, table, settings, (time.monotonic() - begun) / 60))
+    print(f"{name}: held-out accuracy {accuracy(table):.1%}\n{table}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

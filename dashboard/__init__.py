@@ -1,0 +1,1 @@
+"""The page: one Bokeh session composes panels over vislib and models."""

@@ -65,21 +65,22 @@ def npz(history: History, spec: Mapping[str, Any]) -> bytes:
     each image stretched between its 1 % and 99 % quantile. `series_step` and `series_<name>`: the numbers of
     every step. `spec`: read it with `json.loads(str(archive["spec"]))`. Loads with `allow_pickle=False`.
     """
-    latest = history.latest
-    if latest is None:
+    latest, best = history.latest, history.best()
+    if latest is None or best is None:
         raise ImageError("A run without a frame cannot be exported: wait for its first step.")
     arrays: dict[str, np.ndarray] = {
         "spec": np.array(json.dumps(spec, sort_keys=True)),
-        "best": np.asarray(history.best_images, np.float32),
-        "best_scores": np.asarray(history.best_scores),
-        "best_steps": np.asarray(history.best_steps, np.int64),
+        "best": best.images,
+        "best_scores": best.scores,
+        "best_steps": np.asarray(best.steps, np.int64),
         "last": latest.images,
         "last_scores": latest.scores,
         "last_step": np.array(latest.step),
     }
-    for name in ("score", *latest.numbers):
-        arrays["series_step"], arrays[f"series_{name}"] = history.series(name)
-    kept = [history.at(step) for step in history.steps()]
+    arrays["series_step"], numbers = history.table()
+    arrays.update({f"series_{name}": values for name, values in numbers.items()})
+    # A run that goes on may drop a step between the two calls: the one before it then comes twice.
+    kept = list({one.step: one for one in map(history.at, history.steps())}.values())
     arrays["steps"] = np.array([one.step for one in kept], np.int64)
     arrays["scores"] = np.stack([one.scores for one in kept])
     buffer = io.BytesIO()

@@ -1,0 +1,276 @@
+"""The page of one session: its parts put together, its address, its clock and its end."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from bokeh.document import Document
+from bokeh.models import Column, TabPanel, Tabs
+
+from dashboard import address, options, styles
+from dashboard.canvas import AddressBar, Keys
+from dashboard.features import Features
+from dashboard.header import Header, Notice
+from dashboard.rail import Rail
+from dashboard.runs_panel import RunsPanel
+from dashboard.services import Services, services
+from dashboard.status import Status
+from dashboard.theme import THEME
+from dashboard.workspace import Workspace
+from vislib.ascent import PRESETS, Preset, default_preset
+from vislib.errors import VislibError
+from vislib.network import Network
+from vislib.store import StoredRun
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_TICK = 33  # ms: no screen shows more, and the browser's credit holds back what it cannot paint
+_SLOW_TICKS = 10
+_RUNS_TICKS = 60
+_TABS = ("Features", "Runs")
+
+
+def warm_up(arguments: Sequence[str]) -> None:
+    """Make the services and load the default network, so that the first page is as quick as any other."""
+    shared = services(options.parse(arguments))
+    try:
+        shared.network(shared.default_network)
+    except VislibError as error:
+        log.error("%s", error)
+
+
+def open_page(document: Document, arguments: Sequence[str]) -> None:
+    """Fill a new session's document."""
+    Page(document, services(options.parse(arguments)))
+
+
+class Page:
+    """All that one browser sees."""
+
+    def __init__(self, document: Document, shared: Services) -> None:
+        self._document, self._services = document, shared
+        self.workspace = Workspace()
+        self.header = Header(shared, self.workspace)
+        self.notice = Notice(self.workspace)
+        self.rail = Rail(self.workspace)
+        self.features = Features(shared, self.workspace, document)
+        self.runs = RunsPanel(shared, self.workspace, self.open_run)
+        self.status = Status(shared)
+        self.bar = AddressBar(name="address")
+        self.keys = Keys(name="keys", mosaic=self.features.grid.mosaic, player=self.features.unit.player)
+        self.tabs = Tabs(
+            name="tabs",
+            tabs=[
+                TabPanel(child=self.features.root, title="Features"),
+                TabPanel(child=self.runs.root, title="Runs"),
+            ],
+            sizing_mode="stretch_both",
+            stylesheets=[styles.TABS],
+        )
+        self._ticks = 0
+        self._asked = self._read_address()
+        self._wire()
+        self._place()
+
+    def _read_address(self) -> address.Address:
+        context = self._document.session_context
+        request = context.request if context is not None else None
+        asked, complaints = address.read(request.arguments if request is not None else {})
+        for complaint in complaints:
+            self.workspace.notify(complaint, "warning")
+        return asked
+
+    def _wire(self) -> None:
+        self.workspace.listen("network_name", self._load)
+        self.workspace.listen("network_name layer unit tab preset", self._write_address)
+        self.tabs.on_change("active", self._tab_chosen)
+        self.keys.on_change("pause_count", lambda _attr, _old, _new: self.features.pause())
+
+    def _place(self) -> None:
+        document = self._document
+        document.title = "vislib"
+        document.theme = THEME
+        main = Column(self.notice.root, self.tabs, name="main", sizing_mode="stretch_both")
+        headless = Column(self.bar, self.keys, self.features.export.download, name="headless")
+        for root in (self.header.root, self.rail.root, main, self.status.root, headless):
+            document.add_root(root)
+        document.on_event("document_ready", lambda _event: self._begin())
+        document.on_session_destroyed(lambda _context: self.close())
+
+    def _begin(self) -> None:
+        """The browser is there: open what the address names, start what is to climb, start the clock."""
+        asked = self._asked
+        if asked.tab is not None:
+            if asked.tab in _TABS:
+                self.tabs.active = _TABS.index(asked.tab)
+            else:
+                self.workspace.notify(
+                    f"There is no tab {asked.tab!r}; the tabs are {', '.join(_TABS)}.", "warning"
+                )
+        name = asked.network or self._services.default_network
+        if not self._services.may_load(name):
+            self.workspace.notify(f"There is no network {name!r} here; the default was opened.", "warning")
+            name = self._services.default_network
+        self._document.add_periodic_callback(self._tick, _TICK)
+        self.workspace.change(network_name=name)
+
+    def _load(self) -> None:
+        """Fetch the chosen network off the event loop and open it when it has come."""
+        name, document = self.workspace.now.network_name, self._document
+        if (known := self._services.known_network(name)) is not None:
+            self._opened(name, known, None)
+            return
+        self.status.say(f"Loading {name} …")
+
+        shown = time.monotonic()
+
+        def say(done: int, total: int) -> None:
+            nonlocal shown
+            if time.monotonic() - shown < 0.2:
+                return
+            shown = time.monotonic()
+            part = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
+            with suppress(AttributeError):  # the session has ended meanwhile
+                document.add_next_tick_callback(
+                    lambda: self.status.say(f"Fetching the weights of {name}: {part}")
+                )
+
+        def load() -> tuple[Network | None, str | None]:
+            try:
+                return self._services.network(name, say), None
+            except VislibError as error:
+                return None, str(error)
+
+        self._off_loop(load, lambda found: self._opened(name, *found))
+
+    def _opened(self, name: str, network: Network | None, problem: str | None) -> None:
+        now = self.workspace.now
+        if name != now.network_name:
+            return  # another one was chosen meanwhile
+        if network is None:
+            self.workspace.notify(problem or f"{name} could not be loaded.")
+            self.status.say("No network is open." if now.network is None else "")
+            if now.network is not None:
+                self.workspace.change(network_name=self._loaded_name)
+            return
+        self._loaded_name = name
+        asked, self._asked = self._asked, address.Address()
+        layer, unit = self._asked_place(network, asked)
+        preset = self._asked_preset(network, asked)
+        self.workspace.change(
+            network=network,
+            layer=layer,
+            unit=unit,
+            page=unit // now.page_size,
+            opened=None,
+            size=None,
+            preset=preset,
+        )
+        if not self.features.ready:
+            self.features.begin()
+
+    _loaded_name = ""
+
+    def _asked_place(self, network: Network, asked: address.Address) -> tuple[str, int]:
+        layer = network.opening
+        try:
+            if asked.layer is not None:
+                layer = network.layer(asked.layer).name
+            if asked.unit is not None:
+                network.check_units(layer, [asked.unit])
+                return layer, asked.unit
+        except VislibError as error:
+            self.workspace.notify(str(error), "warning")
+        return layer, 0
+
+    def _asked_preset(self, network: Network, asked: address.Address) -> Preset:
+        if asked.preset is not None:
+            if asked.preset in PRESETS:
+                return PRESETS[asked.preset]
+            self.workspace.notify(
+                f"There is no preset {asked.preset!r}; the presets are {', '.join(PRESETS)}.", "warning"
+            )
+        return self.workspace.now.preset or default_preset(network)
+
+    def _tab_chosen(self, _attr: str, _old: int, new: int) -> None:
+        if 0 <= new < len(_TABS):
+            self.workspace.change(tab=_TABS[new])
+            if _TABS[new] == "Runs":
+                self.runs.update()
+
+    def _write_address(self) -> None:
+        now = self.workspace.now
+        if now.network is None:
+            return
+        preset = now.preset.name if now.preset is not None and now.preset.name in PRESETS else None
+        self.bar.query = address.write(
+            address.Address(now.network_name, now.layer, now.unit, now.tab, preset)
+        )
+
+    def open_run(self, run_id: str, resume: bool) -> None:
+        """Show a stored run in the Features tab, and let it go on where `resume` says so."""
+        self.status.say("Opening the run …")
+        self._off_loop(lambda: self._fetch_run(run_id), lambda found: self._run_opened(found, resume))
+
+    def _fetch_run(self, run_id: str) -> tuple[StoredRun, Network]:
+        stored = self._services.store.open(run_id)
+        return stored, self._services.network_of(stored.spec)
+
+    def _run_opened(self, found: tuple[StoredRun, Network], resume: bool) -> None:
+        stored, network = found
+        run = self._services.run(network, stored.spec, start=False)
+        if resume:
+            run.start()
+        name = self._loaded_name = self._services.name_of(network)
+        preset = stored.spec["preset"]
+        chosen = self.workspace.now.preset if isinstance(preset, list) else Preset.from_dict(preset)
+        self.workspace.change(
+            network_name=name,
+            network=network,
+            layer=run.layer,
+            unit=run.units[0],
+            opened=run.id,
+            preset=chosen,
+            seed=stored.spec["seed"],
+            size=stored.spec["size"],
+            precision=stored.spec["precision"],
+        )
+        self.tabs.active = _TABS.index("Features")
+
+    def _off_loop(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Do `work` on the loader's thread and `done` with its result in the document; errors are told."""
+        document = self._document
+
+        def report(callback: Callable[[], None]) -> None:
+            with suppress(AttributeError):  # the session has ended meanwhile
+                document.add_next_tick_callback(callback)
+
+        def task() -> None:
+            try:
+                result = work()
+            except VislibError as error:
+                sentence = str(error)
+                report(lambda: self.workspace.notify(sentence))
+            else:
+                report(lambda: done(result))
+
+        self._services.loader.submit(task)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if self.workspace.now.tab == "Features":
+            self.features.tick()
+            if self._ticks % _SLOW_TICKS == 0:
+                self.features.slow_tick()
+        elif self._ticks % _RUNS_TICKS == 0:
+            self.runs.update()
+        if self._ticks % _SLOW_TICKS == 0 and self.features.run is not None:
+            self.status.update(self.features.run)
+
+    def close(self) -> None:
+        """The browser has gone: runs go on, nothing of the session stays."""
+        self.features.close()

@@ -1,0 +1,125 @@
+"""Stylesheets of widgets: Bokeh's own look bent to the page's CSS variables, and what single widgets need."""
+
+# Every widget needs it, so theme.py makes it the default; a widget's own stylesheets replace the default.
+BASE = """
+:host {
+  --color:var(--text); --background-color:var(--surface); --hover-color:var(--sunken);
+  --disabled-color:var(--quiet); --border-color:var(--line); --divider-color:var(--line);
+  --highlight-color:var(--accent); --active-bg:var(--accent-soft); --active-border:var(--accent);
+  --active-fg:var(--accent); --inactive-bg:var(--sunken); --inactive-fg:var(--quiet);
+  --icon-color:var(--quiet); --error:var(--danger); --placeholder-color:var(--quiet);
+  --surface-background-color:var(--sunken); --disabled-background-color:var(--sunken);
+  --input-focus-border-color:var(--accent); --input-focus-halo-color:transparent; --default:var(--surface);
+  --default-border:var(--line); --default-hover:var(--sunken); --default-hover-border:var(--quiet);
+  --default-active:var(--accent-soft); --default-active-border:var(--accent); --default-disabled:var(--sunken);
+  --default-disabled-border:var(--line); --primary:var(--accent); --primary-border:var(--accent);
+  --primary-hover:var(--accent); --primary-hover-border:var(--text); --primary-active:var(--accent);
+  --primary-active-border:var(--text); --primary-disabled:var(--sunken); --primary-disabled-border:var(--line);
+  --danger-border:var(--danger); --danger-hover:var(--danger); --tooltip-arrow-color:var(--surface);
+  --box-shadow-color:var(--shadow); --outline-color:var(--accent); --padding-vertical:4px;
+  --padding-horizontal:9px; color:var(--text);
+}
+select:not([multiple]).bk-input {
+  background-image: linear-gradient(45deg, transparent 50%, var(--quiet) 50%),
+    linear-gradient(-45deg, transparent 50%, var(--quiet) 50%);
+  background-position: right 13px center, right 9px center; background-size: 4px 4px, 4px 4px;
+  color: inherit; background-color: var(--surface);
+}
+.bk-input { color: inherit; }
+.bk-btn { box-shadow: none; }
+.bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
+.bk-btn-primary { color: var(--on-accent); font-weight: 600; }
+.bk-btn-danger { color: var(--on-danger); }
+.bk-btn[disabled], .bk-btn.bk-disabled { color: var(--quiet); }
+"""
+
+RAIL = (
+    BASE
+    + """
+:host { overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; }
+.bk-btn-group { width: 100%; height: auto; flex: none; }
+.bk-btn-group > .bk-btn {
+  white-space: pre; text-align: left; justify-content: flex-start; font-family: var(--mono-font); font-size: 12px;
+  border: 0; border-left: 3px solid transparent; border-radius: 0 !important; background: transparent;
+  padding: 5px 10px 5px 11px; margin: 0; box-shadow: none; line-height: 1.4; color: var(--text);
+}
+.bk-btn-group > .bk-btn:hover { background: var(--sunken); }
+.bk-btn-group > .bk-btn.bk-active {
+  background: var(--accent-soft); border-left-color: var(--accent); color: var(--text); font-weight: 600;
+}
+.bk-btn-group > .bk-btn:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+"""
+)
+
+QUIET = BASE + ":host { color: var(--quiet); } b { color: var(--text); font-weight: 600; }"
+
+HEADING = (
+    BASE
+    + """
+:host { font-weight: 600; font-size: 11px; letter-spacing: .05em; text-transform: uppercase; color: var(--quiet); }
+"""
+)
+
+NOTICE = (
+    BASE
+    + """
+:host {
+  background: var(--surface); border: 1px solid var(--line); border-left: 3px solid var(--danger); border-radius: 4px;
+  padding: 7px 12px; color: var(--text); }
+:host(.warning) { border-left-color: var(--warm); }
+:host(.info) { border-left-color: var(--accent); }
+"""
+)
+
+TABS = (
+    BASE
+    + """
+:host { --padding-vertical: 5px; }
+.bk-header { border-bottom: 1px solid var(--line); }
+.bk-tab {
+  color: var(--quiet); border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none;
+  padding: 6px 14px;
+}
+.bk-tab:hover { color: var(--text); background: none; }
+.bk-tab.bk-active { color: var(--text); font-weight: 600; border-bottom-color: var(--accent); background: none; }
+.bk-tab:focus-visible { outline: 2px solid var(--accent); outline-offset: -3px; }
+"""
+)
+
+ICON_BUTTON = BASE + ".bk-btn { padding: 4px 9px; min-width: 30px; }"
+
+FIELD = (
+    BASE
+    + """
+.bk-input-group > label {
+  color: var(--quiet); font-size: 11px; margin-bottom: 2px; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis;
+}
+"""
+)
+
+INLINE = (
+    BASE
+    + """
+.bk-input-group { flex-direction: row; align-items: center; gap: 7px; }
+.bk-input-group > label { color: var(--quiet); margin: 0; }
+"""
+)
+
+CONTROLS = (
+    BASE
+    + """
+:host { overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-top: 1px solid var(--line); padding-top: 10px; }
+"""
+)
+
+SLIDER = (
+    BASE
+    + """
+.noUi-target { background: var(--sunken); border: 1px solid var(--line); box-shadow: none; border-radius: 4px; }
+.noUi-connect { background: var(--accent); }
+.noUi-handle { background: var(--surface); border: 2px solid var(--accent); box-shadow: none; border-radius: 50%; }
+.noUi-handle::before, .noUi-handle::after { display: none; }
+.bk-slider-title { color: var(--quiet); } .bk-slider-title .bk-slider-value { color: var(--text); }
+"""
+)

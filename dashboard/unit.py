@@ -1,0 +1,230 @@
+"""The chosen unit: its picture, its objective curve, and the slider that scrubs its history in the browser."""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.models import (
+    Button,
+    Checkbox,
+    Column,
+    ColumnDataSource,
+    CustomJS,
+    Div,
+    Range1d,
+    Row,
+    Select,
+    Slider,
+    Span,
+    Toggle,
+)
+from bokeh.plotting import figure
+
+from dashboard import styles
+from dashboard.canvas import Player, UnitFilm
+from dashboard.run import Run
+from vislib import display
+
+_CURVE_POINTS = 400
+_ACCENT, _BEST, _ARGMAX = "#1f9e8c", "#d9921f", "#8d6bd1"
+_SPEEDS = {"slow": 0.3, "normal": 1.0, "fast": 2.5}
+_JUMPS = {"first": "First", "best": "Best", "became-argmax": "Argmax", "last": "Last"}
+
+
+class UnitView:
+    """One unit of a run, large, with its history. While the run climbs the slider follows until it is dragged."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._row = 0
+        self._sent: dict[int, int] = {}  # step -> size of the picture that the browser holds
+        stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
+        self.title = Div(
+            name="unit-title", text="", stylesheets=[styles.QUIET], margin=(2, 0, 4, 0), **stretch
+        )
+        self.film = UnitFilm(name="unit-image", sizing_mode="stretch_both", min_height=180, margin=0)
+        self.film.description = "Image of the chosen unit"
+        self.source = ColumnDataSource({"step": [], "score": []}, name="unit-source")
+        self.curve_source = ColumnDataSource({"step": [], "score": []}, name="curve-source")
+        self.marks = ColumnDataSource({"step": [], "score": [], "color": []}, name="marks-source")
+        self.cursor = Span(
+            location=0, dimension="height", line_color=_ACCENT, line_width=1.5, name="curve-cursor"
+        )
+        self.curve = self._figure()
+        self.slider = Slider(
+            name="history-slider", title="step", start=0, end=1, value=0, step=1, bar_color=_ACCENT, **stretch
+        )
+        self.slider.update(margin=(0, 12, 0, 6), stylesheets=[styles.SLIDER])
+        self.play = Toggle(
+            name="play", label="▶", width=36, margin=(8, 8, 0, 0), stylesheets=[styles.ICON_BUTTON]
+        )
+        self.speed = Select(
+            name="play-speed", options=[*_SPEEDS], value="normal", width=78, margin=(8, 0, 0, 0)
+        )
+        self.player = Player(name="player", film=self.film, slider=self.slider, toggle=self.play)
+        self.jumps = {
+            key: Button(name=f"jump-{key}", label=label, margin=(0, 6, 0, 0), **stretch)
+            for key, label in _JUMPS.items()
+        }
+        self.compare = Toggle(name="compare", label="Compare", width=82, margin=0)
+        self.scrub_mosaic = Checkbox(
+            name="scrub-mosaic", label="The slider moves the whole mosaic", active=False, margin=(6, 0, 4, 0)
+        )
+        self.root = Column(
+            self.title,
+            self.film,
+            self.curve,
+            Row(self.play, self.slider, self.speed, margin=0, **stretch),
+            Row(*self.jumps.values(), self.compare, margin=(4, 0, 0, 0), **stretch),
+            self.scrub_mosaic,
+            self.player,
+            sizing_mode="stretch_both",
+            margin=0,
+        )
+        self._wire()
+
+    def _figure(self) -> Any:
+        plot = figure(
+            name="objective-curve",
+            height=104,
+            sizing_mode="stretch_width",
+            toolbar_location=None,
+            tools="",
+            margin=(4, 0, 0, 0),
+            min_border_left=44,
+            min_border_right=8,
+        )
+        plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
+        plot.line("step", "score", source=self.curve_source, line_width=1.6, color=_ACCENT)
+        plot.scatter("step", "score", source=self.marks, size=8, color="color", line_color=None)
+        plot.add_layout(self.cursor)
+        plot.yaxis.axis_label = "objective"
+        plot.yaxis.ticker.desired_num_ticks = 3
+        plot.xaxis.ticker.desired_num_ticks = 6
+        return plot
+
+    def _wire(self) -> None:
+        self.slider.js_link("value", self.cursor, "location")
+        speed = CustomJS(
+            args={"player": self.player, "speeds": _SPEEDS}, code="player.speed = speeds[cb_obj.value]"
+        )
+        self.speed.js_on_change("value", speed)
+        self.play.js_on_change("active", CustomJS(code="cb_obj.label = cb_obj.active ? '❚❚' : '▶'"))
+        pin = CustomJS(
+            args={"film": self.film, "slider": self.slider},
+            code="film.compare = cb_obj.active ? slider.value : null",
+        )
+        self.compare.js_on_change("active", pin)
+        for key, button in self.jumps.items():
+            button.on_click(lambda key=key: self._jump(key))
+
+    @property
+    def following(self) -> bool:
+        """Whether the slider goes with the newest frame."""
+        return bool(self.player.following)
+
+    def marks_of(self, run: Run, row: int) -> dict[str, int]:
+        """The steps that a user jumps to: first, last, best and, where it ever did, became-argmax."""
+        places = {"first": 0, "last": max(0, run.step)}
+        best = run.history.best_steps
+        if row < len(best):
+            places["best"] = int(best[row])
+        _, became = run.history.series("became_argmax")
+        if len(became) and became[-1][row] >= 0:
+            places["became-argmax"] = int(became[-1][row])
+        return places
+
+    def _jump(self, key: str) -> None:
+        if self._run is None:
+            return
+        step = self.marks_of(self._run, self._row).get(key)
+        if step is not None:
+            self.player.following = key == "last"
+            self.slider.value = max(0, min(step, int(self.slider.end)))
+
+    def show(self, run: Run, row: int) -> None:
+        """Look at another unit, or the same unit of another run; the slider stays where the run is the same."""
+        film_id = f"{run.id}/{row}"
+        if film_id == self.film.film_id and run is self._run:
+            return
+        fresh = self._run is None or run.id != self._run.id
+        self._run, self._row, self._sent = run, row, {}
+        self.compare.active = False
+        self.film.open(film_id)
+        self.slider.end = max(1, run.steps)
+        if fresh:
+            self.player.following = True
+            self.slider.value = max(0, min(run.step, run.steps))
+        self.update()
+
+    def update(self) -> None:
+        """Send what is new: kept pictures, the curve, the marks."""
+        run, row = self._run, self._row
+        if run is None or row >= len(run.units):
+            return
+        self._send_film(run, row)
+        self._send_curve(run, row)
+
+    def live(self) -> None:
+        """Show the newest image of the unit at once, between kept frames, while the slider follows."""
+        latest = self._run.history.latest if self._run is not None else None
+        if latest is not None and self.following:
+            picture = display.stretch(latest.images[self._row : self._row + 1])[0]
+            self.film.show_live(latest.step, float(latest.scores[self._row]), display.encode(picture))
+
+    def _send_film(self, run: Run, row: int) -> None:
+        film = run.history.film(row)
+        fresh = [shot for shot in film if self._sent.get(shot[0]) != len(shot[2])]
+        if not fresh and len(self._sent) == len(film):
+            return
+        self._sent = {step: len(picture) for step, _, picture in film}
+        self.source.data = {
+            "step": [step for step, _, _ in film],
+            "score": [score for _, score, _ in film],
+        }
+        self.film.add(fresh, keep=list(self._sent))
+
+    def _send_curve(self, run: Run, row: int) -> None:
+        steps, scores = run.history.series("score")
+        if not len(steps):
+            self.curve_source.data = {"step": [], "score": []}
+            self.marks.data = {"step": [], "score": [], "color": []}
+            self.title.text = (
+                f"<b>{escape(run.layer)}, unit {run.units[row]}</b> · waiting for its first frame"
+            )
+            return
+        sparse = np.linspace(0, len(steps) - 1, min(len(steps), _CURVE_POINTS))
+        some = np.unique(sparse.astype(int))
+        curve = {"step": steps[some], "score": scores[some, row]}
+        if any(not np.array_equal(curve[name], self.curve_source.data[name]) for name in curve):
+            self.curve_source.data = curve
+            low, high = float(np.nanmin(curve["score"])), float(np.nanmax(curve["score"]))
+            pad = 0.06 * (high - low) or 1.0
+            self.curve.x_range.end = max(1, run.steps)
+            self.curve.y_range.update(start=low - pad, end=high + pad)
+        places = self.marks_of(run, row)
+        self.jumps["became-argmax"].disabled = "became-argmax" not in places
+        marked = [
+            (places[key], color)
+            for key, color in (("best", _BEST), ("became-argmax", _ARGMAX))
+            if key in places
+        ]
+        at = [int(np.clip(np.searchsorted(steps, step), 0, len(steps) - 1)) for step, _ in marked]
+        marks = {
+            "step": [step for step, _ in marked],
+            "score": [float(scores[place, row]) for place in at],
+            "color": [color for _, color in marked],
+        }
+        if marks != self.marks.data:
+            self.marks.data = marks
+        self.title.text = self._describe(
+            run, row, float(scores[-1, row]), int(steps[-1]), scores[:, row].max() > 0
+        )
+
+    def _describe(self, run: Run, row: int, score: float, step: int, fired: bool) -> str:
+        unit, labels = run.units[row], run.network.labels
+        label = f" ({escape(labels[unit])})" if run.layer == "logits" and unit < len(labels) else ""
+        silent = "" if fired or step < run.steps else " · <b style='color:var(--warm)'>never fired</b>"
+        return (
+            f"<b>{escape(run.layer)}, unit {unit}{label}</b> · objective {score:.3g} at step {step}{silent}"
+        )

@@ -1,0 +1,85 @@
+"""What one browser session has chosen, and who wants to know when that changes."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vislib.ascent import Preset
+from vislib.network import Network
+
+log = logging.getLogger(__name__)
+
+PAGE_SIZES = (16, 32, 64)
+SORTS = ("unit number", "objective reached")
+PRECISIONS = ("exact", "fast")
+
+
+@dataclass
+class Choices:
+    """The choices themselves; `units` of the layer are shown a page at a time."""
+
+    network_name: str = ""
+    network: Network | None = None
+    layer: str = ""
+    unit: int = 0
+    page: int = 0
+    page_size: int = 16
+    sort: str = SORTS[0]
+    preset: Preset | None = None
+    seed: int = 0
+    size: int | None = None  # side of the image in pixels; None: the network's own
+    precision: str = "exact"
+    tab: str = "Features"
+    opened: str | None = None  # id of a stored run that is shown in place of the layer's page
+
+
+@dataclass
+class Workspace:
+    """Choices of one session; `change` tells every listener once which of them are new."""
+
+    now: Choices = field(default_factory=Choices)
+    _listeners: list[tuple[frozenset[str], Callable[[], None]]] = field(default_factory=list)
+    _notices: list[Callable[[str, str], None]] = field(default_factory=list)
+
+    def listen(self, names: str, callback: Callable[[], None]) -> None:
+        """Call `callback` after a change of any of the choices `names` (separated by blanks)."""
+        self._listeners.append((frozenset(names.split()), callback))
+
+    def change(self, **values: Any) -> None:
+        """Take new choices; only those that differ are told, all together."""
+        new = {name for name, value in values.items() if getattr(self.now, name) != value}
+        for name in new:
+            setattr(self.now, name, values[name])
+        for names, callback in self._listeners if new else ():
+            if names & new:
+                callback()
+
+    def on_notice(self, callback: Callable[[str, str], None]) -> None:
+        """Have `callback(sentence, kind)` show what the user must be told."""
+        self._notices.append(callback)
+
+    def notify(self, sentence: str, kind: str = "error") -> None:
+        """Say one sentence on the page and, unless its kind (error, warning, info) is info, in the log."""
+        log.log({"error": logging.ERROR, "warning": logging.WARNING}.get(kind, logging.DEBUG), "%s", sentence)
+        for callback in self._notices:
+            callback(sentence, kind)
+
+    @property
+    def network(self) -> Network:
+        """The network that is open; only asked for when there is one."""
+        assert self.now.network is not None
+        return self.now.network
+
+    def units_of_page(self) -> tuple[int, ...]:
+        """Units of the chosen layer on the chosen page, in their own order."""
+        pages = self.all_pages()
+        return pages[min(self.now.page, len(pages) - 1)]
+
+    def all_pages(self) -> list[tuple[int, ...]]:
+        """The units of the chosen layer, page by page."""
+        units = range(self.network.layer(self.now.layer).channels)
+        return [
+            tuple(units[start : start + self.now.page_size])
+            for start in range(0, len(units), self.now.page_size)
+        ]

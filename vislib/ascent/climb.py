@@ -1,0 +1,203 @@
+"""The climb itself: frames of an ascent, one a step, and the checkpoints from which it goes on."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vislib.ascent import transforms
+from vislib.ascent.evaluation import Evaluator, Look
+from vislib.ascent.objectives import Objective
+from vislib.ascent.optimisers import Optimiser
+from vislib.ascent.parametrisations import Fourier, Parametrisation, Pixels, mean_image
+from vislib.ascent.plan import Plan, Presets, Size, make_plan, read_spec
+from vislib.ascent.regularisers import regularise
+from vislib.errors import AscentError
+from vislib.frames import Frame
+from vislib.network import Network
+
+_FORMAT = 1  # of a checkpoint
+
+
+def ascend(
+    network: Network,
+    layer: str,
+    units: Sequence[int],
+    preset: Presets = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    size: Size = None,
+    precision: str = "exact",
+    objective: Objective | None = None,
+    resume: bytes | None = None,
+) -> Iterator[Frame]:
+    """Find images that drive `units` of a layer by gradient ascent, all in one batch; yields frames 0 … steps.
+
+    `preset` is a name of PRESETS, a Preset, one Preset a unit (which must share parametrisation, optimiser,
+    objective and transforms), or None for `default_preset(network)`. `size` (pixels, one number or one an axis)
+    defaults to the network's own. `precision="fast"` runs the network in bfloat16 where `fast_available`, and
+    exactly elsewhere. `objective` replaces the preset's (its penalties stay). `resume` is a `Frame.snapshot()`: the
+    first frame is then the one that the snapshot was taken at; all frames equal the unbroken climb's, bit by bit.
+
+    Frame k holds the images x_k with their objective (with transforms: of the view of x_k that the network got at
+    step k, penalties included) and these numbers, one a unit: gradient_norm ||dS/dx||, norm ||x - mean||, distance
+    ||x - x_0|| and std, all in units of [0, 1] images; argmax, the layer's unit of the largest mean activation (at
+    the position for a neuron); became_argmax, the first step at which that was the unit itself, -1 until then; alive,
+    1 from the first step at which the unit fired (was above 0 anywhere). A neuron climbs on the part of the image
+    that it sees, where the size is the network's own.
+
+    Arguments are checked at once: raises AscentError or NetworkError in one sentence. While climbing, raises
+    AscentError when a score or gradient is not finite, NetworkError when the network cannot run images of this size.
+    """
+    plan = make_plan(
+        network,
+        layer,
+        units,
+        preset,
+        steps=steps,
+        seed=seed,
+        size=size,
+        precision=precision,
+        objective=objective,
+    )
+    return _Climb(plan, resume).frames()
+
+
+def ascend_spec(network: Network, spec: Mapping[str, Any], resume: bytes | None = None) -> Iterator[Frame]:
+    """`ascend` for what `ascent_spec` described; raises AscentError for a spec of another network or method."""
+    return _Climb(read_spec(network, spec), resume).frames()
+
+
+class _Climb:
+    def __init__(self, plan: Plan, resume: bytes | None) -> None:
+        network = plan.network
+        self._plan = plan
+        self._mean = mean_image(network.mean, network.input_shape[0], len(plan.canvas), network.device)
+        self._pixels = plan.presets[0].parametrisation == "pixels"
+        self._transforms = transforms.transforms_on(plan.presets[0])
+        if self._transforms and len(plan.canvas) == 1:
+            raise AscentError("Transforms need images of two or three axes; choose a preset without them.")
+        self._parametrisation: Parametrisation = (
+            Pixels(plan.presets, plan.canvas, self._mean, plan.crop)
+            if self._pixels
+            else Fourier(plan.presets[0], plan.size, self._mean)
+        )
+        self._evaluator = Evaluator(
+            network,
+            plan.layer,
+            plan.units,
+            plan.objective,
+            neuron=plan.neuron,
+            position=plan.position,
+            precision=plan.precision,
+        )
+        self._parameters = self._parametrisation.start(plan.units, plan.seed)
+        self._first_images = self._parametrisation.images(self._parameters)
+        self._optimiser = Optimiser(plan.presets, self._parameters)
+        self._step = 0
+        self._became = np.full(len(plan.units), -1, np.int64)
+        self._alive = np.zeros(len(plan.units), np.float32)
+        if resume is not None:
+            self._restore(resume)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames from the present step to the last; every one is yielded before its update."""
+        while True:
+            images, look, gradient, slope = self._look()
+            yield self._frame(images, look, slope)
+            if self._step >= self._plan.steps:
+                return
+            moved = self._optimiser.step(images if self._pixels else self._parameters, gradient, self._step)
+            if self._pixels:
+                moved = regularise(moved, gradient, self._plan.presets, self._mean, self._step)
+            self._parameters = moved
+            self._step += 1
+
+    def _look(self) -> tuple[Tensor, Look, Tensor, Tensor]:
+        """The images, what the network says of them, and the gradients by the parameters and by the images."""
+        plan, step = self._plan, self._step
+        redirect = step < plan.presets[0].redirect
+        leaf = self._parameters
+        if self._pixels:
+            leaf = self._parametrisation.images(leaf)
+            if not self._transforms:
+                look = self._evaluator.look(leaf, redirect=redirect)
+                return leaf, look, look.gradient, look.gradient
+        with torch.enable_grad():
+            leaf = leaf.detach().requires_grad_()
+            images = leaf if self._pixels else self._parametrisation.images(leaf)
+            seen = images
+            if self._transforms:
+                drawn = transforms.draw(plan.presets[0], plan.seed, step, len(plan.canvas))
+                seen = transforms.view(images, drawn, self._mean)
+        look = self._evaluator.look(seen.detach(), redirect=redirect)
+        gradient, slope = torch.autograd.grad(seen, (leaf, images), look.gradient)
+        return images.detach(), look, gradient, slope
+
+    def _frame(self, images: Tensor, look: Look, slope: Tensor) -> Frame:
+        step, scores = self._step, look.scores.cpu().numpy().astype(np.float32)
+        steepness = slope.flatten(1).norm(dim=1).cpu().numpy()
+        self._check_finite(scores, steepness)
+        argmax = look.argmax.cpu().numpy()
+        self._became[(self._became < 0) & (argmax == np.array(self._plan.units))] = step
+        self._alive[look.fired.cpu().numpy() > 0] = 1.0
+        flat = images.flatten(1)
+        numbers = {
+            "gradient_norm": steepness,
+            "norm": (images - self._mean).flatten(1).norm(dim=1).cpu().numpy(),
+            "distance": (flat - self._first_images.flatten(1)).norm(dim=1).cpu().numpy(),
+            "std": flat.std(dim=1, correction=0).cpu().numpy(),
+            "argmax": argmax,
+            "became_argmax": self._became.copy(),
+            "alive": self._alive.copy(),
+        }
+        pictures = images.cpu().numpy().copy()
+        return Frame(step, pictures, scores, numbers, self._snapshot_of(step))
+
+    def _check_finite(self, scores: np.ndarray, steepness: np.ndarray) -> None:
+        wrong = ~(np.isfinite(scores) & np.isfinite(steepness))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            what = "score" if not np.isfinite(scores[row]) else "gradient"
+            raise AscentError(
+                f"Unit {self._plan.units[row]} of {self._plan.network.name}'s layer {self._plan.layer!r} got a {what} "
+                f"that is not a finite number at step {self._step}; lower the learning rate, use precision 'exact' or "
+                "check the network's weights."
+            )
+
+    def _snapshot_of(self, step: int) -> Callable[[], bytes]:
+        def snapshot() -> bytes:
+            if self._step != step:
+                raise AscentError(
+                    f"The climb has gone on from step {step} to {self._step}; take a frame's snapshot before asking "
+                    "for the next frame."
+                )
+            # What `_frame` noted of this step is noted again, with the same result, when it is recomputed.
+            state = {"format": _FORMAT, "step": step, "parameters": self._parameters, **self._optimiser.state}
+            state |= {"became": torch.from_numpy(self._became), "alive": torch.from_numpy(self._alive)}
+            buffer = io.BytesIO()
+            torch.save({k: v.cpu() if isinstance(v, Tensor) else v for k, v in state.items()}, buffer)
+            return buffer.getvalue()
+
+        return snapshot
+
+    def _restore(self, checkpoint: bytes) -> None:
+        try:
+            state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+            fits = state["format"] == _FORMAT and state["parameters"].shape == self._parameters.shape
+            tensors = {name: state[name].to(self._parameters) for name in self._optimiser.state}
+            became, alive, step = state["became"].numpy(), state["alive"].numpy(), int(state["step"])
+        except Exception as error:
+            raise AscentError("This checkpoint cannot be read; start the run anew.") from error
+        if not fits or step > self._plan.steps:
+            raise AscentError(
+                "This checkpoint is of another run (its units, image size, steps or preset differ); "
+                "resume the run that it was taken from, or start anew."
+            )
+        self._parameters = state["parameters"].to(self._parameters)
+        self._optimiser.state.update(tensors)
+        self._became[:], self._alive[:], self._step = became, alive, step

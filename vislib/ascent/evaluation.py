@@ -1,0 +1,131 @@
+"""One look at a batch: objective, gradient and the layer's state, in parts that suit the caches."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vislib.ascent.objectives import IMAGE, Objective, resolve_position
+from vislib.ascent.stem import FastStem
+from vislib.errors import AscentError
+from vislib.network import Network
+from vislib.relu import relu_rule
+
+PRECISIONS = ("exact", "fast")
+# Pixels (channels not counted) that go through the network at once; larger parts fall out of a CPU's caches.
+PART_PIXELS = {"cpu": 2**18, "cuda": 2**24}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one forward and backward pass told, each with one row a unit."""
+
+    scores: Float[Tensor, " n"]
+    gradient: Float[Tensor, "n c *spatial"]
+    argmax: Int[Tensor, " n"]  # the layer's unit of the largest (mean) activation
+    fired: Float[Tensor, " n"]  # the largest activation of the row's own unit where the objective looks
+
+
+def fast_available(device: str | torch.device = "cpu") -> bool:
+    """Whether precision "fast" (bfloat16) is worth it there: AVX512-BF16 or AMX on a CPU, bfloat16 on CUDA."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return torch.device(device).type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+class Evaluator:
+    """Computes objective and gradient of batches of [0, 1] images for one layer's units.
+
+    Raises NetworkError where the network cannot run the images, AscentError where there is no gradient.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        layer: str,
+        units: Sequence[int],
+        objective: Objective,
+        *,
+        neuron: bool,
+        position: tuple[int, ...] | None,
+        precision: str,
+    ) -> None:
+        self._network, self._layer, self._units, self._objective = network, layer, tuple(units), objective
+        # The layer is read where the objective looks: at one position (None: the centre), or over the whole map.
+        self._neuron, self._position = neuron, position
+        self._fast = precision == "fast" and fast_available(network.device)
+        self._names = tuple({layer, *objective.layers})
+
+    def look(self, images: Float[Tensor, "n c *spatial"], *, redirect: bool) -> Look:
+        """Scores and gradient of `images`; `redirect` wakes ReLUs that pass nothing (see vislib.relu)."""
+        pixels = max(1, images[0, 0].numel())
+        limit = max(1, PART_PIXELS.get(images.device.type, 2**18) // pixels)
+        parts = -(-len(images) // limit)
+        edges = [len(images) * part // parts for part in range(parts + 1)]
+        looks = [self._part(images[a:b], slice(a, b), redirect) for a, b in itertools.pairwise(edges)]
+        if len(looks) == 1:
+            return looks[0]
+        return Look(
+            torch.cat([look.scores for look in looks]),
+            torch.cat([look.gradient for look in looks]),
+            torch.cat([look.argmax for look in looks]),
+            torch.cat([look.fired for look in looks]),
+        )
+
+    def _part(self, images: Tensor, rows: slice, redirect: bool) -> Look:
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            with self._modes(redirect, images.device.type):
+                captures = self._network.activations(images, self._names)
+            captures[IMAGE] = images
+            scores = self._objective(captures, rows)
+            gradient = self._gradient(scores, images)
+        argmax, fired = self._read(captures[self._layer].detach(), rows)
+        return Look(scores.detach(), gradient.contiguous(), argmax, fired)
+
+    @contextlib.contextmanager
+    def _modes(self, redirect: bool, device: str) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(FastStem())
+            if redirect:
+                stack.enter_context(relu_rule("redirect"))
+            if self._fast:
+                stack.enter_context(torch.autocast(device, torch.bfloat16))
+            yield
+
+    def _gradient(self, scores: Tensor, images: Tensor) -> Tensor:
+        try:
+            return torch.autograd.grad(scores.sum(), images)[0]
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise AscentError(self._memory(images)) from error
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):
+                raise AscentError(self._memory(images)) from error
+            raise AscentError(
+                f"The gradient of {self._network.name}'s layer {self._layer!r} does not reach the image "
+                f"({str(error).splitlines()[0].rstrip('.')}); choose a layer or a network that can be differentiated."
+            ) from error
+
+    def _memory(self, images: Tensor) -> str:
+        return (
+            f"Gradient ascent ran out of memory on {images.device} with images of shape {tuple(images.shape)}; "
+            "use fewer units at once or smaller images."
+        )
+
+    def _read(self, output: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """The layer's strongest unit, and how strongly the row's own unit fires where the objective looks."""
+        row, own = torch.arange(len(output), device=output.device), list(self._units[rows])
+        if output.ndim > 2 and not self._neuron:
+            fired = output[row, own].float().flatten(1).amax(1)
+            return output.flatten(2).mean(2, dtype=torch.float32).argmax(1), fired
+        spatial = tuple(output.shape[2:])
+        place: tuple[slice | int, ...] = resolve_position(
+            self._layer, spatial, self._position if spatial else None
+        )
+        at = output[(slice(None), slice(None), *place)].float()
+        return at.argmax(1), at[row, own]

@@ -1,0 +1,109 @@
+"""A faster way back through a network's first convolution, whose few input channels CPU kernels handle badly."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+FEW = 4  # input channels up to which the rewritten gradient is the faster one
+_CONVOLUTION: dict[Callable[..., Tensor], int] = {torch.conv2d: 2, torch.conv3d: 3}
+_FUNCTION = {2: torch.conv2d, 3: torch.conv3d}
+
+
+class FastStem(TorchFunctionMode):
+    """Inside the `with`, in this thread, convolutions of few channels get `input_gradient` as their backward.
+
+    The forward, the values of the gradient (up to rounding) and the module stay what they are. Measured on 2 cores
+    with SqueezeNet's first convolution (7 x 7, stride 2, 3 channels): oneDNN's own input gradient takes six times
+    as long in float32 and three times in bfloat16.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        dims = _CONVOLUTION.get(func)
+        if dims is None or kwargs or len(args) != 7:
+            return func(*args, **kwargs)
+        images, weight, bias, stride, padding, dilation, groups = args
+        plain = not isinstance(padding, str) and set(_each(dilation, dims)) == {1} and groups == 1
+        frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        fits = images.ndim == dims + 2 and weight.shape[1] <= FEW and images.device.type == "cpu"
+        if not (plain and frozen and fits and images.requires_grad):
+            return func(*args)
+        return _Convolution.apply(images, weight, bias, _each(stride, dims), _each(padding, dims))
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.facts = images.shape[2:], images.dtype, stride, padding
+        return _FUNCTION[len(stride)](images, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        size, dtype, stride, padding = ctx.facts
+        return (
+            input_gradient(grads[0], ctx.saved_tensors[0], size, stride, padding).to(dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def input_gradient(
+    gradient: Float[Tensor, "n out *outputs"],
+    weight: Float[Tensor, "out c *kernel"],
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+) -> Float[Tensor, "n c *spatial"]:
+    """The gradient of a convolution with respect to its input of `size`, as one stride-1 convolution.
+
+    With j = i + padding = stride q + r, input pixel j receives `sum_u g[q - u] w[stride u + r]`: for every residue r
+    a correlation of `g` with a flipped kernel of ceil(k / stride) taps. All residues together are one convolution
+    with c * stride^dims output channels (which fills vector registers where c alone does not), interleaved at the end.
+    """
+    dims, out, c = len(stride), *weight.shape[:2]
+    taps = [-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True)]
+    grown = [edge for k, s, t in _backwards(weight.shape[2:], stride, taps) for edge in (0, t * s - k)]
+    split = F.pad(weight, grown).reshape(
+        out, c, *(n for t, s in zip(taps, stride, strict=True) for n in (t, s))
+    )
+    order = (1, *range(3, 3 + 2 * dims, 2), 0, *range(2, 2 + 2 * dims, 2))
+    kernel = split.permute(order).reshape(c * math.prod(stride), out, *taps).flip(tuple(range(2, 2 + dims)))
+    kernel = kernel.to(gradient.dtype)
+    if dims == 2:
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+    parts = _FUNCTION[dims](gradient, kernel, None, 1, [t - 1 for t in taps])
+    counts = parts.shape[2:]
+    interleaved = parts.reshape(len(gradient), c, *stride, *counts).permute(
+        0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d))
+    )
+    whole = interleaved.reshape(len(gradient), c, *(q * s for q, s in zip(counts, stride, strict=True)))
+    return F.pad(
+        whole, [edge for n, p, w in _backwards(size, padding, whole.shape[2:]) for edge in (-p, n + p - w)]
+    )
+
+
+def _backwards(*sequences: Sequence[int]) -> list[tuple[int, ...]]:
+    """Per axis, last first: the order in which `F.pad` counts."""
+    return list(zip(*sequences, strict=True))[::-1]
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)

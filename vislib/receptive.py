@@ -1,6 +1,7 @@
 """Receptive fields by a gradient probe, and the crop of the image that one neuron needs."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,8 +122,9 @@ def receptive_field(network: Network, layer: str, position: Sequence[int] | None
     Found by a gradient probe: the extent of the nonzero gradients of all channels, so it is right for any
     graph (Luo et al. 2016, arXiv 1701.04128, call it the theoretical receptive field). Only the part inside
     the image is given, for images of `input_shape`; where it touches the border it may go on outside, and
-    `clipped` says so. Where the stride cannot be seen (the field covers the whole axis), it is input size /
-    layer size. Raises NetworkError for an unknown layer or a position outside it.
+    `clipped` says so. The stride is that at the layer's centre; where it cannot be seen (the field covers the
+    whole axis), it is input size / layer size. Raises NetworkError for an unknown layer or a position outside
+    it.
     """
     known = network.layer(layer)
     place = _checked_position(network, known, position)
@@ -132,9 +134,13 @@ def receptive_field(network: Network, layer: str, position: Sequence[int] | None
     return known_fields[known.name, place]
 
 
+def _centre(layer: Layer) -> Position:
+    return tuple(size // 2 for size in layer.spatial)
+
+
 def _checked_position(network: Network, layer: Layer, position: Sequence[int] | None) -> Position:
     if position is None:
-        return tuple(size // 2 for size in layer.spatial)
+        return _centre(layer)
     place = tuple(int(p) for p in position)
     inside = len(place) == len(layer.spatial)
     if not inside or not all(0 <= p < s for p, s in zip(place, layer.spatial, strict=True)):
@@ -152,25 +158,26 @@ def _measure(network: Network, layer: Layer, place: Position) -> ReceptiveField:
     with _exact_convolutions(network):
         span_at = _prober(network, layer)
         span = span_at(place)
-        stride = []
-        for axis, size in enumerate(sizes):
-            beside = (
-                _moved(place, axis, by) for by in (1, -1) if 0 <= place[axis] + by < layer.spatial[axis]
-            )
-            moves = (_distance(span[axis], span_at(other)[axis], size) for other in beside)
-            stride.append(next((m for m in moves if m), round(size / layer.spatial[axis])))
+        stride = tuple(_stride(span_at, layer, axis, size) for axis, size in enumerate(sizes))
     return ReceptiveField(
         layer=layer.name,
         position=place,
         start=tuple(start for start, _ in span),
         size=tuple(stop - start for start, stop in span),
-        stride=tuple(stride),
+        stride=stride,
         clipped=any(start == 0 or stop == size for (start, stop), size in zip(span, sizes, strict=True)),
     )
 
 
-def _moved(place: Position, axis: int, by: int) -> Position:
-    return (*place[:axis], place[axis] + by, *place[axis + 1 :])
+def _stride(span_at: Callable[[Position], Span], layer: Layer, axis: int, size: int) -> int:
+    """Seen at the layer's centre, where padding between layers shortens fields least."""
+    centre = _centre(layer)
+    beside = [centre[axis] + by for by in (1, -1) if 0 <= centre[axis] + by < layer.spatial[axis]]
+    for other in beside:
+        moved = (*centre[:axis], other, *centre[axis + 1 :])
+        if distance := _distance(span_at(centre)[axis], span_at(moved)[axis], size):
+            return distance
+    return round(size / layer.spatial[axis])
 
 
 def _distance(one: tuple[int, int], other: tuple[int, int], size: int) -> int:
@@ -191,6 +198,7 @@ def _prober(network: Network, layer: Layer) -> Callable[[Position], Span]:
             output = network.activations(images.requires_grad_(), (layer.name,))[layer.name]
         runs.append((images, output, mix))
 
+    @functools.cache
     def span_at(place: Position) -> Span:
         seen = torch.zeros(network.input_shape[1:], dtype=torch.bool, device=network.device)
         for images, output, mix in runs:

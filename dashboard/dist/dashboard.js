@@ -149,7 +149,7 @@
       super.render()
       this.sizes.disconnect()
       this.stage = element(this.shadow_el, "div", "stage", {tabindex: "0"})
-      this.build()
+      this.furnish()
       this.placeholder = element(this.stage, "div", "placeholder")
       this.sizes.observe(this.stage)
       this.request()
@@ -206,7 +206,7 @@
 
     stylesheets() { return [...super.stylesheets(), MOSAIC_CSS] }
 
-    build() {
+    furnish() {
       this.canvas = element(this.stage, "canvas", "", {role: "img"})
       this.grid_el = element(this.stage, "div", "grid", {role: "listbox", "aria-orientation": "horizontal"})
       this.tip = element(this.stage, "div", "tip", {role: "tooltip"})
@@ -567,7 +567,7 @@
 
     stylesheets() { return [...super.stylesheets(), FILM_CSS] }
 
-    build() {
+    furnish() {
       this.stage.setAttribute("role", "img")
       this.panes = [0, 1].map(() => {
         const el = element(this.stage, "div", "pane bone")

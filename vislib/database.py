@@ -205,8 +205,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise UnusableError(f"was made by another version of vislib (its format is {version}, not {VERSION})")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-    with _transaction(connection):  # SQLite opens a read-only file without a word; this finds out
-        pass
+    try:
+        with _transaction(connection):  # SQLite opens a read-only file without a word; this finds out
+            pass
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):  # somebody writes just now, which is no reason to give the file up
+            raise
 
 
 @contextlib.contextmanager
@@ -224,5 +228,5 @@ def _transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE")
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -55,9 +55,9 @@ def _host() -> str:
 def _started(pid: int) -> str | None:
     """When a process was started, in the system's own words; None when there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()
         return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
     except OSError:

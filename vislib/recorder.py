@@ -52,6 +52,7 @@ class Recorder:
         self._stored: set[int] = set()  # steps of the frames that are committed
         self._cursor = 0
         self._best_steps: tuple[int, ...] = ()  # of the best images that are committed
+        self._said = ""  # the trouble that is in the log already
         self._frames_due = 0.0
         self._checkpoint_due: float | None = None
         job.on_frame(self._on_frame)
@@ -113,7 +114,9 @@ class Recorder:
             owner.release(self._name)
             return True
         except sqlite3.Error as error:
-            _log.warning("%s", self._store.database.sentence(error))
+            said, self._said = self._said, self._store.database.sentence(error)
+            if self._said != said:
+                _log.warning("%s", self._said)
             return False
         # only what is committed counts as stored
         kept, self._cursor = self._history.since(0)

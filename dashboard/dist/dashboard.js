@@ -27,10 +27,8 @@
     .cell:hover::after { box-shadow: inset 0 0 0 2px var(--quiet, #8a94a1), inset 0 0 0 3px rgba(255, 255, 255, .65); }
     .cell.chosen { z-index: 1; }
     .cell.chosen::after { inset: -2px; box-shadow: 0 0 0 2px var(--surface, #fff), inset 0 0 0 3px var(--accent, #0b7a6b); border-radius: 5px; }
-    .cell.dimmed { background: var(--surface, #fff); opacity: .55; }
-    .cell.dimmed .chip { opacity: 1; }
+    .cell.dimmed::before { content: ""; position: absolute; inset: 0; background: var(--page, #f4f5f7); opacity: .6; }
     .filled .bone { background: none; animation: none; }
-    .filled .cell.dimmed { background: var(--surface, #fff); }
     .unit { left: 4px; top: 4px; }
     .badge { right: 4px; bottom: 4px; font-weight: 500; background: rgba(122, 72, 0, .88); }
     .tip { position: absolute; z-index: 2; left: 0; top: 0; padding: 4px 8px; border-radius: 4px; pointer-events: none; white-space: nowrap;

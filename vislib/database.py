@@ -205,6 +205,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise UnusableError(f"was made by another version of vislib (its format is {version}, not {VERSION})")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA journal_size_limit=16000000")  # a large checkpoint's log is cut back
     try:
         with _transaction(connection):  # SQLite opens a read-only file without a word; this finds out
             pass

@@ -21,7 +21,9 @@ class BrainNet2D(nn.Module):
         super().__init__()
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         before = 1
-        for number, (channels, kernel, stride) in enumerate(zip(CHANNELS, KERNELS, STRIDES, strict=True), start=1):
+        for number, (channels, kernel, stride) in enumerate(
+            zip(CHANNELS, KERNELS, STRIDES, strict=True), start=1
+        ):
             parts[f"conv{number}"] = nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=not norm)
             if norm:
                 parts[f"norm{number}"] = nn.BatchNorm2d(channels)

@@ -11,8 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.vision import PREFIX, Progress, default_weights, torchvision_facts, torchvision_module, torchvision_names
 from models.states import fit, read_state
+from models.vision import (
+    PREFIX,
+    Progress,
+    default_weights,
+    torchvision_facts,
+    torchvision_module,
+    torchvision_names,
+)
 from vislib.errors import CardError, NetworkError
 from vislib.network import Network
 
@@ -73,12 +80,16 @@ def read_card(path: Path) -> Card:
     except FileNotFoundError:
         raise CardError(f"There is no card at {path}; give the path of a TOML file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise CardError(f"The card {path} cannot be read ({error}); check the file and its permissions.") from error
+        raise CardError(
+            f"The card {path} cannot be read ({error}); check the file and its permissions."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise CardError(f"The card {path} is no TOML ({error}); mend that place of it.") from error
     for key in said:
         if key not in KEYS:
-            raise CardError(f"The card {path} has an unknown key {key!r}; the keys of a card are {', '.join(KEYS)}.")
+            raise CardError(
+                f"The card {path} has an unknown key {key!r}; the keys of a card are {', '.join(KEYS)}."
+            )
     for key in REQUIRED:
         if key not in said:
             raise CardError(f"The card {path} lacks {key!r}; it must be {KEYS[key][0]}.")
@@ -101,7 +112,9 @@ def build(card: Card) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(where), function)
     except AttributeError as error:
-        raise CardError(f"The card of {card.name} names the factory {card.factory!r}, but {error}.") from error
+        raise CardError(
+            f"The card of {card.name} names the factory {card.factory!r}, but {error}."
+        ) from error
     except Exception as error:  # whatever a person's own module raises while it is imported
         raise CardError(
             f"The factory {card.factory!r} of {card.name} cannot be imported ({type(error).__name__}: {error}); "
@@ -116,7 +129,8 @@ def build(card: Card) -> nn.Module:
         ) from error
     if not isinstance(module, nn.Module):
         raise CardError(
-            f"The factory {card.factory!r} of {card.name} gave a {type(module).__name__}; it must give a torch nn.Module."
+            f"The factory {card.factory!r} of {card.name} gave a {type(module).__name__}; "
+            "it must give a torch nn.Module."
         )
     return module
 

@@ -21,9 +21,9 @@ def first_kernels(network: Network) -> Tensor:
 
 
 def mosaic(kernels: Tensor, columns: int = 8, zoom: int = 10, gap: int = 1) -> np.ndarray:
-    """Kernels (n, c, h, w) side by side as uint8 (height, width, 3), mid-grey = 0, each scaled by its own largest weight.
+    """Kernels (n, c, h, w) side by side as uint8 (height, width, 3); mid-grey is 0.
 
-    One channel is shown grey, three as colours, others by their mean.
+    Each is scaled by its own largest weight. One channel is shown grey, three as colours, others by their mean.
     """
     if kernels.shape[1] != 3:
         kernels = kernels.mean(1, keepdim=True).expand(-1, 3, -1, -1)

@@ -46,15 +46,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def fit(name: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load `state` into `module`; raises CardError that says what does not fit, and then leaves the module as it was."""
+    """Load `state` into `module`; when it does not fit, raises CardError and changes nothing."""
     known = module.state_dict()
     given = {OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
     given = {key: value for key, value in given.items() if key in known or not key.startswith(AUXILIARY)}
     missing = [key for key in known if key not in given and not key.endswith("num_batches_tracked")]
     extra = [key for key in given if key not in known]
     if missing or extra:
-        says = [f"{len(keys)} {what} ({keys[0]}{', …' if keys[1:] else ''})" for keys, what in
-                ((missing, "missing"), (extra, "unknown")) if keys]
+        says = [
+            f"{len(keys)} {what} ({keys[0]}{', …' if keys[1:] else ''})"
+            for keys, what in ((missing, "missing"), (extra, "unknown"))
+            if keys
+        ]
         raise CardError(
             f"The weights do not belong to {name}: {' and '.join(says)} of its {len(known)} tensors; "
             "give the weights of this architecture."

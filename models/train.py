@@ -23,6 +23,7 @@ from models.brain2d import CHANNELS, BrainNet2D
 
 HERE = Path(__file__).parent
 MEAN, STD = 0.2, 0.25  # of the training pictures
+HELD_OUT = 4000  # slices that the accuracy is measured on
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Settings:
     decay: float = 0.05  # of AdamW
     first_rate: float = 1.0  # the first layer's learning rate, in units of `rate`
     roughness: float = 0.006  # weight of the first layer's squared Laplacian
-    offset: float = 0.05  # weight of the first layer's squared sums: without it kernels only measure brightness
+    offset: float = (
+        0.05  # weight of the first layer's squared sums: without it kernels only measure brightness
+    )
     epsilon: float = 0.0  # L2 size of the adversarial change, in pictures of [0, 1]
     ramp: float = 0.3  # share of the batches over which epsilon grows
     seed: int = 0
@@ -82,7 +85,9 @@ def smooth_start(layer: nn.Conv2d) -> None:
     line = torch.linspace(-1, 1, size)
     bell = torch.exp(-((line * size / 2) ** 2) / (2 * 0.9**2))
     window = torch.exp(-2 * (line[:, None] ** 2 + line**2))
-    noise = F.conv2d(torch.randn_like(layer.weight), torch.outer(bell, bell)[None, None], padding="same") * window
+    noise = (
+        F.conv2d(torch.randn_like(layer.weight), torch.outer(bell, bell)[None, None], padding="same") * window
+    )
     noise = noise - window * noise.sum((2, 3), keepdim=True) / window.sum()
     with torch.no_grad():
         layer.weight.copy_(0.3 * noise / noise.flatten(1).norm(dim=1)[:, None, None, None])
@@ -96,7 +101,10 @@ def untidiness(weight: Tensor, settings: Settings) -> Tensor:
     laplacian = weight.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
     kernels = F.normalize(weight.flatten(1), dim=1).view_as(weight)
     rough = F.conv2d(F.pad(kernels, (1, 1, 1, 1)), laplacian, padding=1).square().sum()
-    return settings.roughness * rough + settings.offset * kernels.sum((1, 2, 3)).square().sum() / kernels[0].numel()
+    return (
+        settings.roughness * rough
+        + settings.offset * kernels.sum((1, 2, 3)).square().sum() / kernels[0].numel()
+    )
 
 
 def loss_of(out: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -190,16 +198,23 @@ def accuracy(table: Tensor) -> float:
 
 def report(name: str, table: Tensor, settings: Settings, minutes: float) -> str:
     """The card's account of how the network was made and how well it does."""
-    rows = [f"  {label:>20}  " + " ".join(f"{int(x):5d}" for x in row) for label, row in zip(CLASSES, table, strict=True)]
-    classes = ", ".join(f"{label} {float(r[i] / r.sum()):.1%}" for i, (label, r) in enumerate(zip(CLASSES, table, strict=True)))
-    attacked = f", adversarially (L2, one step, epsilon {settings.epsilon} in pictures of [0, 1])" if settings.epsilon else ""
-    return (
-        f"Trained by `python -m models.train {name}` on slices made by models/brain (MNI152 template, painted lesions; "
-        f"see models/brain/TEMPLATE.md for origin and licence){attacked}: {settings.batches} batches of "
-        f"{settings.batch}, {minutes:.0f} minutes on 2 CPU cores.\n"
-        f"Accuracy on {int(table.sum())} slices with held-out lesion shapes and deformations: {accuracy(table):.1%} "
-        f"({classes}).\nConfusion (rows: true class; columns: answer, same order):\n" + "\n".join(rows)
-    )
+    shares = (table.diag() / table.sum(1)).tolist()
+    classes = ", ".join(f"{label} {share:.1%}" for label, share in zip(CLASSES, shares, strict=True))
+    rows = [
+        f"  {label:>20}  " + " ".join(f"{int(count):5d}" for count in row)
+        for label, row in zip(CLASSES, table, strict=True)
+    ]
+    how = f" adversarially (L2, one step, epsilon {settings.epsilon} in pictures of [0, 1])"
+    lines = [
+        f"Trained{how if settings.epsilon else ''} by `python -m models.train {name}`: {settings.batches} batches of",
+        f"{settings.batch}, {minutes:.0f} minutes on 2 CPU cores. Slices made by models/brain from the MNI152 template",
+        "with painted lesions (origin and licence: models/brain/TEMPLATE.md).",
+        f"Accuracy on {int(table.sum())} slices with held-out lesion shapes and deformations: {accuracy(table):.1%}",
+        f"({classes}).",
+        "Confusion (rows: true class; columns: answer, in the same order):",
+        *rows,
+    ]
+    return "\n".join(lines)
 
 
 def save(name: str, net: BrainNet2D, source: str) -> None:
@@ -222,14 +237,18 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     mean = 0.0
     for done, loss, model in train(settings):
+        net = model.net
         mean = loss if done == 1 else 0.98 * mean + 0.02 * loss
         if done % 50 == 0 or done == settings.batches:
             passed = time.monotonic() - begun
             left = passed / done * (settings.batches - done) / 60
-            print(f"{name}: batch {done} of {settings.batches}, loss {mean:.3f}, {left:.1f} min left", flush=True)
-    net = fold(model.net)
-    table = confusion(net, 4000)
-    save(name, net, report(name, table, settings, (time.monotonic() - begun) / 60))
+            print(
+                f"{name}: batch {done} of {settings.batches}, loss {mean:.3f}, {left:.1f} min left",
+                flush=True,
+            )
+    plain = fold(net)
+    table = confusion(plain, HELD_OUT)
+    save(name, plain, report(name, table, settings, (time.monotonic() - begun) / 60))
     print(f"{name}: held-out accuracy {accuracy(table):.1%}\n{table}")
     return 0
 

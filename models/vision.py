@@ -1,7 +1,6 @@
 """torchvision's convolutional classifiers: their names, facts, modules, and their weights, fetched on first use."""
 
 import hashlib
-import inspect
 import os
 import re
 import sys
@@ -30,7 +29,7 @@ CHUNK = 1 << 18  # bytes read at a time
 
 @cache
 def torchvision_names() -> tuple[str, ...]:
-    """"torchvision:resnet18" and every other convolutional classifier of the installed torchvision."""
+    """ "torchvision:resnet18" and every other convolutional classifier of the installed torchvision."""
     import torchvision  # slow to import, and only needed here
 
     listed = torchvision.models.list_models(module=torchvision.models)
@@ -73,7 +72,7 @@ def torchvision_module(name: str) -> nn.Module:
 
     check_name(name)
     options: dict[str, Any] = {}
-    if "aux_logits" in inspect.signature(torchvision.models.get_model_builder(name)).parameters:
+    if name in ("googlenet", "inception_v3"):
         # As torchvision does with its own weights, which expect inputs standardised once more inside.
         options = {"aux_logits": False, "transform_input": True, "init_weights": False}
     return torchvision.models.get_model(name, weights=None, **options)
@@ -89,8 +88,8 @@ def default_weights(name: str, progress: Progress | None = None) -> Path:
         fetch(url, target, progress or _to_stderr(target.name))
     except OSError as error:  # urllib's errors and time-outs among them
         raise CardError(
-            f"The weights of {PREFIX}{name} could not be fetched ({error}); download {url} elsewhere and place the file "
-            f"{target.name} in {target.parent}, or name a local state dict with --weights FILE (weights=)."
+            f"The weights of {PREFIX}{name} could not be fetched ({error}); download {url} elsewhere and place "
+            f"the file {target.name} in {target.parent}, or name a local state dict with --weights FILE (weights=)."
         ) from error
     return target
 

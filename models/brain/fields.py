@@ -31,7 +31,9 @@ def spline_basis(size: int, knots: int) -> Tensor:
     return F.normalize(basis, dim=1)
 
 
-def smooth_field(random: torch.Generator, n: int, channels: int, spatial: Sequence[int], knot: float) -> Tensor:
+def smooth_field(
+    random: torch.Generator, n: int, channels: int, spatial: Sequence[int], knot: float
+) -> Tensor:
     """Gaussian field (n, channels, *spatial) of unit variance whose control points lie `knot` pixels apart."""
     knots = [max(4, math.ceil(size / knot) + 3) for size in spatial]
     field = torch.randn((n, channels, *knots), generator=random)

@@ -53,7 +53,9 @@ class Ground:
         """From grey and white matter (n, 2, *spatial)."""
         whole = tissue.sum(1, keepdim=True)
         blurred = box_blur(whole, 5)
-        return cls(tissue[:, 1:], whole > 0.5, blurred > 0.4, (box_blur(blurred, 5) - 0.5).clamp(min=0), spacing)
+        return cls(
+            tissue[:, 1:], whole > 0.5, blurred > 0.4, (box_blur(blurred, 5) - 0.5).clamp(min=0), spacing
+        )
 
     def rows(self, chosen: Tensor) -> "Ground":
         """The same for some of the rows."""

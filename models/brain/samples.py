@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from models.brain.generate import generate
+from models.brain.heads import generate
 from models.brain.lesions import CLASSES
 
 FOLDER = Path(__file__).parents[1] / "samples"
@@ -55,12 +55,16 @@ def build(folder: Path = FOLDER) -> None:
             f'label = "{label}"\nsource = "{MADE}"\n'
         )
     for name, author, address in PHOTOS:
-        picture = Image.fromarray(load_sample_image(f"{name}.jpg")).resize(PHOTO_SIZE, Image.Resampling.LANCZOS)
+        picture = Image.fromarray(load_sample_image(f"{name}.jpg")).resize(
+            PHOTO_SIZE, Image.Resampling.LANCZOS
+        )
         picture.save(folder / f"{name}.jpg", quality=88, optimize=True)
         source = f"{author}, {address}, CC BY 2.0, by way of scikit-learn; made smaller"
         entries.append(f'name = "{name}"\nkind = "photo"\nfile = "{name}.jpg"\nsource = "{source}"\n')
     text = "\n".join(f"[[sample]]\n{entry}" for entry in entries)
-    (folder / "index.toml").write_text(f"# Written by `python -m models.brain.samples`.\n\n{text}", encoding="utf-8")
+    (folder / "index.toml").write_text(
+        f"# Written by `python -m models.brain.samples`.\n\n{text}", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,11 @@ def build(path: Path = PATH) -> Path:
     """Write the template file from the 1 mm maps that nilearn carries; the same input gives the same bytes."""
     from nilearn import datasets  # an extra: only who rebuilds the file needs it
 
-    loaders = (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+    loaders = (
+        datasets.load_mni152_template,
+        datasets.load_mni152_gm_template,
+        datasets.load_mni152_wm_template,
+    )
     images = [load(resolution=1) for load in loaders]
     maps = [quantise(downsample(np.asarray(image.dataobj, dtype=np.float32), SPACING)) for image in images]
     affine = images[0].affine @ np.diag([SPACING, SPACING, SPACING, 1.0])

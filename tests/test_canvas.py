@@ -122,6 +122,7 @@ def test_a_click_and_the_arrow_keys_choose_but_not_while_somebody_types(browser)
         page.locator(".cell").nth(1).click()
         wait_value(page, f"{model('mosaic')}.selected", 1)
         assert page.locator(".cell.chosen").get_attribute("id") == "cell-1"
+        assert page.locator("[role=listbox]").get_attribute("aria-activedescendant") == "cell-1"
         page.keyboard.press("ArrowRight")
         wait_value(page, f"{model('mosaic')}.selected", 2)
         page.keyboard.press("ArrowDown")  # there is no cell below
@@ -228,6 +229,22 @@ def test_few_pixels_are_shown_as_pixels_and_a_broken_frame_is_survived(browser):
         page.wait_for_function(
             "view_of('mosaic').canvas.getContext('2d').getImageData(98, 100, 1, 1).data[0] > 60", timeout=5000
         )
+
+
+def test_a_hidden_mosaic_asks_for_nothing_and_paints_the_newest_when_it_is_seen(browser):
+    with browser.open(mosaic_page) as (page, served):
+        mosaic = served.made[-1]
+        served.do(lambda: setattr(mosaic, "visible", False))
+        page.wait_for_function("view_of('mosaic').box.width == 0")
+        served.do(lambda: mosaic.show(mosaic_frame(VALUES, 3)))
+        served.do(lambda: mosaic.show(mosaic_frame(VALUES[::-1], 3)))
+        page.wait_for_function("view_of('mosaic').shown == 2")
+        assert page.evaluate(f"[{model('mosaic')}.ack, {model('mosaic')}.paints]") == [0, 0]
+        served.do(lambda: setattr(mosaic, "visible", True))
+        wait_value(page, f"{model('mosaic')}.ack", 2)
+        box = cell_boxes(page)[0]
+        middle = (box["left"] + box["width"] / 2, box["top"] + box["height"] / 2)
+        assert abs(colour_at(page, "mosaic", *middle) - VALUES[-1]) <= 3
 
 
 def film_page(document):

@@ -7,8 +7,8 @@
 
   const SHARED_CSS = `
     :host { position: relative; overflow: hidden; }
-    .stage { position: absolute; inset: 0; outline: none; }
-    .stage:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: -2px; }
+    .stage, .grid { position: absolute; inset: 0; outline: none; }
+    .stage:focus-visible, .grid:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: -2px; }
     canvas { position: absolute; left: 0; top: 0; display: block; }
     .chip { position: absolute; padding: 0 5px; border-radius: 3px; font: 600 11px/16px var(--bokeh-base-font, sans-serif);
       font-variant-numeric: tabular-nums; color: #fff; background: rgba(10, 14, 18, .62); pointer-events: none;
@@ -146,7 +146,7 @@
     render() {
       super.render()
       this.sizes.disconnect()
-      this.stage = element(this.shadow_el, "div", "stage", {tabindex: "0"})
+      this.stage = element(this.shadow_el, "div", "stage")
       this.furnish()
       this.placeholder = element(this.stage, "div", "placeholder")
       this.sizes.observe(this.stage)
@@ -206,7 +206,7 @@
 
     furnish() {
       this.canvas = element(this.stage, "canvas", "", {role: "img"})
-      this.grid_el = element(this.stage, "div", "grid", {role: "listbox", "aria-orientation": "horizontal"})
+      this.grid_el = element(this.stage, "div", "grid", {role: "listbox", tabindex: "0"})
       this.tip = element(this.stage, "div", "tip", {role: "tooltip"})
       this.tip.hidden = true
       this.cells = []
@@ -339,6 +339,7 @@
       const description = model.description || `${model.n} pictures`
       put_attribute(this.canvas, "aria-label", description)
       put_attribute(this.grid_el, "aria-label", description)
+      put_attribute(this.grid_el, "aria-activedescendant", this.cells[model.selected]?.id ?? "")
       put_text(this.placeholder, model.placeholder)
       this.show_tip()
     }
@@ -567,6 +568,7 @@
 
     furnish() {
       this.stage.setAttribute("role", "img")
+      this.stage.tabIndex = 0
       this.panes = [0, 1].map(() => {
         const el = element(this.stage, "div", "pane bone")
         return {el, canvas: element(el, "canvas"), caption: element(el, "span", "chip caption"), frame: null}

@@ -28,14 +28,14 @@ class FastStem(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         dims = _CONVOLUTION.get(func)
-        if dims is None or kwargs or len(args) != 7:
+        if dims is None:
             return func(*args, **kwargs)
-        images, weight, bias, stride, padding, dilation, groups = args
+        images, weight, bias, stride, padding, dilation, groups = _arguments(*args, **kwargs)
         plain = not isinstance(padding, str) and set(_each(dilation, dims)) == {1} and groups == 1
         frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
         fits = images.ndim == dims + 2 and weight.shape[1] <= FEW and images.device.type == "cpu"
         if not (plain and frozen and fits and images.requires_grad):
-            return func(*args)
+            return func(*args, **kwargs)
         return _Convolution.apply(images, weight, bias, _each(stride, dims), _each(padding, dims))
 
 
@@ -103,6 +103,18 @@ def input_gradient(
 def _backwards(*sequences: Sequence[int]) -> list[tuple[int, ...]]:
     """Per axis, last first: the order in which `F.pad` counts."""
     return list(zip(*sequences, strict=True))[::-1]
+
+
+def _arguments(
+    input: Tensor,  # noqa: A002 (torch's own names: callers may use them as keywords)
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Any, ...]:
+    return input, weight, bias, stride, padding, dilation, groups
 
 
 def _each(value: Any, dims: int) -> tuple[int, ...]:

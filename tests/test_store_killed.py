@@ -7,9 +7,11 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from synthetic import climb
 
 from vislib import display
@@ -17,7 +19,7 @@ from vislib.frames import History
 from vislib.store import RunStore
 
 SPEC = {"method": "synthetic"}
-STEPS = 2500
+STEPS = 2000
 KILLS = 20
 
 
@@ -32,9 +34,9 @@ class Worker:
             cwd=here,
         )
 
-    def start(self) -> int:
-        """Start a child that computes; returns its process id."""
-        self._process.stdin.write("go\n")
+    def start(self, last_statement: int = 0) -> int:
+        """Start a child that computes, up to that SQL statement; returns its process id."""
+        self._process.stdin.write(f"{last_statement}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
@@ -43,9 +45,28 @@ class Worker:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        self._process.stdin.close()
-        self._process.stdout.close()
-        assert self._process.wait(30) == 0
+        self._process.communicate(timeout=30)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "runs.sqlite"
+
+
+@pytest.fixture
+def worker(path) -> Iterator[Worker]:
+    worker = Worker(path)
+    yield worker
+    worker.close()
+
+
+def until_running(path: Path) -> None:
+    store = RunStore(path)
+    for _ in range(4000):
+        if any(one.state == "running" for one in store.list()):
+            break
+        time.sleep(0.005)
+    store.close()
 
 
 def check(path: Path, straight: list, pictures: dict) -> tuple[int, str]:
@@ -88,27 +109,40 @@ def check(path: Path, straight: list, pictures: dict) -> tuple[int, str]:
     return stored.step, stored.state
 
 
-def test_twenty_kills(tmp_path):
-    path = tmp_path / "runs.sqlite"
+def test_twenty_kills(path, worker):
     moments = random.Random(5)
     straight = list(climb(steps=STEPS))
     pictures: dict[int, tuple[bytes, ...]] = {}
-    worker = Worker(path)
-    reached = []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         child = worker.start()
-        time.sleep(moments.uniform(0, 0.25))
+        if kill % 4:  # the others are killed while they open the store
+            until_running(path)
+        time.sleep(moments.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)
         assert worker.status() == -signal.SIGKILL, "the run ended before it could be killed: make it longer"
         step, state = check(path, straight, pictures)
         assert state == ("nothing" if step < 0 else "interrupted")
-        reached.append(step)
-    assert len({step for step in reached if step > 0}) > KILLS // 3, "hardly any kill hit a run under way"
+    finish(worker, path, straight, pictures)
+
+
+def test_kills_between_any_two_statements(path, worker):
+    moments = random.Random(6)
+    straight = list(climb(steps=STEPS))
+    pictures: dict[int, tuple[bytes, ...]] = {}
+    statements = [*range(1, 12), *(moments.randrange(12, 120) for _ in range(9))]
+    for statement in statements:
+        worker.start(statement)
+        assert worker.status() == -signal.SIGKILL
+        step, state = check(path, straight, pictures)
+        assert state == ("nothing" if step < 0 else "interrupted")
+    finish(worker, path, straight, pictures)
+
+
+def finish(worker: Worker, path: Path, straight: list, pictures: dict) -> None:
+    """Let the run go on to its end, which must be that of an undisturbed one."""
     worker.start()
     assert worker.status() == 0
-    worker.close()
     assert check(path, straight, pictures) == (STEPS, "done")
-
     undisturbed = History(planned=STEPS)
     for one in straight:
         undisturbed.append(one)
@@ -126,15 +160,10 @@ def test_twenty_kills(tmp_path):
     store.close()
 
 
-def test_a_run_of_a_living_process_is_running_and_of_a_killed_one_interrupted(tmp_path):
-    path = tmp_path / "runs.sqlite"
-    worker = Worker(path)
+def test_a_run_of_a_living_process_is_running_and_of_a_killed_one_interrupted(path, worker):
     child = worker.start()
+    until_running(path)
     store = RunStore(path)
-    for _ in range(2000):
-        if store.list():
-            break
-        time.sleep(0.005)
     assert [one.state for one in store.list()] == ["running"]
     os.kill(child, signal.SIGSTOP)
     assert store.find(SPEC).state == "running"
@@ -143,4 +172,3 @@ def test_a_run_of_a_living_process_is_running_and_of_a_killed_one_interrupted(tm
     assert [one.state for one in store.list()] == ["interrupted"]
     assert store.find(SPEC).state == "interrupted"
     store.close()
-    worker.close()

@@ -307,7 +307,7 @@ def test_a_run_can_be_read_while_another_store_writes_it(path, runner):
     cursor, seen = 0, set()
     expected = climb(steps=10**9)
     pictures: dict[int, tuple[bytes, ...]] = {}
-    while stored.step < 300:
+    while stored.step < 150:
         stored.refresh()
         news, cursor = stored.history.since(cursor)
         assert not seen & {kept.step for kept in news}, "told twice"

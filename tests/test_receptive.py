@@ -68,7 +68,7 @@ def seen_from(chain: list[Step], sizes: list[int], position: int) -> set[int]:
     return places
 
 
-@settings(max_examples=40, phases=[Phase.generate])
+@settings(max_examples=25, phases=[Phase.generate])
 @given(
     chain=st.lists(steps(), min_size=1, max_size=4),
     axes=st.integers(1, 3),
@@ -112,7 +112,7 @@ def untouched(chain: list[Step], sizes: list[int], position: int) -> bool:
     return first > 0 and last < sizes[0] - 1
 
 
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 @given(
     chain=st.lists(steps(), min_size=1, max_size=4),
     axes=st.integers(1, 3),

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vislib.errors import NetworkError, VislibError
-from vislib.probe import LOGITS, Layer, find_layers, first_tensor, record
+from vislib.probe import LOGITS, Layer, find_layers, first_tensor, holds_most, record
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
@@ -299,14 +299,13 @@ class Network:
     def _most_telling(self) -> str:
         """About 65 % deep among the outermost blocks, or among all maps where there are few blocks."""
         maps = [
-            layer
-            for layer in self.layers.values()
-            if layer.spatial and max(layer.spatial) > 1 and layer.capture
+            layer for layer in self.layers.values() if max(layer.spatial, default=1) > 1 and layer.capture
         ]
-        blocks = [layer.name for layer in maps if layer.kind == "block"]
+        names = [layer.name for layer in maps]
+        blocks = [layer.name for layer in maps if layer.kind == "block" and not holds_most(layer.name, names)]
         outermost = [name for name in blocks if not any(name.startswith(f"{other}.") for other in blocks)]
-        names = outermost if len(outermost) >= 3 else [layer.name for layer in maps]
-        return names[math.floor(0.65 * (len(names) - 1) + 0.5)] if names else LOGITS
+        chosen = outermost if len(outermost) >= 3 else names
+        return chosen[math.floor(0.65 * (len(chosen) - 1) + 0.5)] if chosen else LOGITS
 
 
 def _checked_shape(name: str, input_shape: Sequence[int]) -> tuple[int, ...]:

@@ -199,6 +199,11 @@ def _representative(members: list[tuple[Call, list[str]]], convs: Mapping[str, C
     return trunks[0] if trunks else None
 
 
+def holds_most(name: str, names: list[str]) -> bool:
+    """Whether the container `name` is a trunk: it holds nearly all of `names`."""
+    return sum(other.startswith(f"{name}.") for other in names) >= TRUNK * len(names)
+
+
 def _wraps_one(call: Call, inside: list[str]) -> bool:
     """Whether the composite is one convolution with norm, activation or pooling, and nothing else."""
     dense = any(isinstance(part, nn.Linear) for part in call.module.modules())

@@ -150,6 +150,7 @@ class Grid:
     def update(self) -> None:
         """Offer a new picture where a frame has come, and the numbers beside it."""
         seen = (self._step, *((cell.run.id, cell.run.history.version) for cell in self.cells))
+        self.pump.advance()
         if seen == self._seen or all(cell.run.history.latest is None for cell in self.cells):
             return
         if not self.pump.ready:

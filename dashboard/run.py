@@ -92,6 +92,8 @@ class Run:
             return
         if self.active or self.state in ("done", "elsewhere"):
             return
+        if self._job is not None:  # ended: what is kept of it is in the store
+            self._stored = self._services.store.find(self.spec)
         checkpoint = self._stored.checkpoint if self._stored is not None else None
         history = (
             self._stored.history
@@ -127,9 +129,13 @@ class Run:
 
     def refresh(self) -> None:
         """Look again at what another process is computing; cheap enough for every tick."""
-        if self.state == "elsewhere" and time.monotonic() - self._looked > _REREAD:
+        if (
+            self._stored is not None
+            and self.state == "elsewhere"
+            and time.monotonic() - self._looked > _REREAD
+        ):
             self._looked = time.monotonic()
-            self._stored = self._services.store.find(self.spec) or self._stored
+            self._stored.refresh()
 
     def _prefer(self) -> None:
         if self._job is not None:

@@ -22,6 +22,7 @@ from dashboard import styles
 from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib import display
+from vislib.errors import StoreError
 from vislib.store import RunSummary
 
 _COLUMNS = (
@@ -179,7 +180,11 @@ class RunsPanel:
         if not title:
             self._workspace.notify("Type the new title first, then press Rename.", "warning")
             return
-        self._services.store.rename(chosen, title)
+        try:
+            self._services.store.rename(chosen, title)
+        except StoreError as error:
+            self._workspace.notify(str(error))
+            return
         self.title.value = ""
         self.update()
 
@@ -193,7 +198,10 @@ class RunsPanel:
     def _delete(self) -> None:
         if (chosen := self.chosen()) is not None and self.asking.visible:
             self._services.forget(chosen)
-            self._services.store.delete(chosen)
+            try:
+                self._services.store.delete(chosen)
+            except StoreError as error:
+                self._workspace.notify(str(error))
             self.asking.visible = False
             self.source.selected.indices = []
             self.update()

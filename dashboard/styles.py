@@ -109,7 +109,9 @@ INLINE = (
 CONTROLS = (
     BASE
     + """
-:host { overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-top: 1px solid var(--line); padding-top: 10px; }
+:host {
+  overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-top: 1px solid var(--line); padding-top: 10px;
+}
 """
 )
 

@@ -96,6 +96,7 @@ class UnitView:
         )
         plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
         plot.line("step", "score", source=self.curve_source, line_width=1.6, color=_ACCENT)
+        plot.scatter("step", "score", source=self.source, size=3, color=_ACCENT, line_color=None)  # kept frames
         plot.scatter("step", "score", source=self.marks, size=8, color="color", line_color=None)
         plot.add_layout(self.cursor)
         plot.yaxis.axis_label = "objective"
@@ -109,7 +110,6 @@ class UnitView:
             args={"player": self.player, "speeds": _SPEEDS}, code="player.speed = speeds[cb_obj.value]"
         )
         self.speed.js_on_change("value", speed)
-        self.play.js_on_change("active", CustomJS(code="cb_obj.label = cb_obj.active ? '❚❚' : '▶'"))
         pin = CustomJS(
             args={"film": self.film, "slider": self.slider},
             code="film.compare = cb_obj.active ? slider.value : null",

@@ -1,5 +1,6 @@
 """The ascent's pieces against slow, obvious re-implementations: regularisers, transforms, parametrisations, steps."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from vislib.ascent import Preset, channel, l2, neuron, total_variation
+from vislib.ascent.kernels import FastKernels, input_gradient
 from vislib.ascent.objectives import IMAGE, weighted
 from vislib.ascent.optimisers import Optimiser
 from vislib.ascent.parametrisations import COLOUR_CORRELATION, Fourier, Pixels, mean_image
 from vislib.ascent.regularisers import blur, decay, drop_small, regularise
-from vislib.ascent.stem import FastStem, input_gradient
 from vislib.ascent.transforms import Draw, draw, view
 from vislib.errors import AscentError
 
@@ -304,7 +305,7 @@ def test_objectives_that_do_not_fit() -> None:
         channel("a", [0]) + 1  # type: ignore[operator]
 
 
-# the first convolution's input gradient
+# kernels
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_the_rewritten_input_gradient_is_the_gradient(
     (expected,) = torch.autograd.grad(output, images, above)
     got = input_gradient(above, weight, images.shape[2:], (stride,) * dims, (padding,) * dims)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
-    with FastStem():
+    with FastKernels():
         fast = conv(images, weight, None, stride, padding)
     assert "_Convolution" in type(fast.grad_fn).__name__
     torch.testing.assert_close(torch.autograd.grad(fast, images, above)[0], expected, atol=1e-4, rtol=1e-4)
@@ -332,8 +333,25 @@ def test_the_rewritten_input_gradient_is_the_gradient(
 def test_other_convolutions_are_left_alone() -> None:
     images = rand(1, 3, 9, 9).requires_grad_()
     weight = rand(3, 1, 3, 3)
-    with FastStem():
+    with FastKernels():
         grouped = nn.functional.conv2d(images, weight, groups=3)
         dilated = nn.functional.conv2d(images, rand(2, 3, 3, 3), dilation=2)
         trained = nn.functional.conv2d(images, rand(2, 3, 3, 3).requires_grad_())
     assert all("_Convolution" not in type(out.grad_fn).__name__ for out in (grouped, dilated, trained))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_relu_in_bfloat16_is_relu(inplace: bool) -> None:
+    values = (rand(2, 4, 5, 5) - 0.5).bfloat16().to(memory_format=torch.channels_last)
+    values[0, 0, 0, :3] = torch.tensor([0.0, -0.0, float("inf")])
+    above = (rand(2, 4, 5, 5, seed=1) - 0.5).bfloat16()
+    outputs, slopes = [], []
+    for mode in (contextlib.nullcontext(), FastKernels()):
+        leaf = values.clone().requires_grad_()
+        with mode:
+            output = nn.functional.relu(leaf * 1, inplace=inplace)
+            outputs.append(output * 2)
+        slopes.append(torch.autograd.grad(outputs[-1], leaf, above)[0])
+    assert "_Relu" in type(output.grad_fn).__name__
+    assert torch.equal(*outputs)
+    assert torch.equal(*slopes)

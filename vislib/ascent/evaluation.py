@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vislib.ascent.kernels import FastKernels
 from vislib.ascent.objectives import IMAGE, Objective, resolve_position
-from vislib.ascent.stem import FastStem
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.relu import relu_rule
@@ -91,7 +91,7 @@ class Evaluator:
     @contextlib.contextmanager
     def _modes(self, redirect: bool, device: str) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(FastStem())
+            stack.enter_context(FastKernels())
             if redirect:
                 stack.enter_context(relu_rule("redirect"))
             if self._fast:

@@ -45,7 +45,7 @@ class Optimiser:
             return torch.minimum(limit, desired * GREY_LEVELS**2 / norm.square()) / GREY_LEVELS**2
         # Root mean square over what the unit sees: pixels without gradient (outside a neuron's receptive field)
         # do not count, so that a climb on a crop steps as the whole climb does.
-        seen = flat.count_nonzero(dim=1).view(self._shape).clamp(min=1)
+        seen = torch.linalg.vector_norm(flat, ord=0, dim=1).view(self._shape)  # counts what is not 0
         return self._lr * seen.sqrt() / norm.clamp(min=torch.finfo(norm.dtype).tiny)
 
     def _adam(self, parameters: Tensor, gradient: Tensor, step: int) -> Tensor:

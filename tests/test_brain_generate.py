@@ -130,15 +130,16 @@ def test_a_decoy_lies_in_every_picture(pair):
     assert brighter > 0.1
 
 
-def test_no_shape_of_one_split_can_occur_in_the_other():
-    train, held_out = SPLITS["train"], SPLITS["held-out"]
+def test_no_shape_of_one_split_can_occur_in_another():
+    train, ragged, held_out = SPLITS["train"], SPLITS["ragged"], SPLITS["held-out"]
     for name in ("exponent", "aspect", "ripple"):
         assert getattr(train, name)[1] < getattr(held_out, name)[0]
-    assert train.warp_knot != held_out.warp_knot
-    assert train.ripple_knot != held_out.ripple_knot
+        assert getattr(held_out, name)[1] < getattr(ragged, name)[0]
+    assert len({shapes.warp_knot for shapes in SPLITS.values()}) == 3
+    assert len({shapes.ripple_knot for shapes in SPLITS.values()}) == 3
 
 
-def test_held_out_lesions_are_longer_than_any_of_training():
+def test_held_out_lesions_are_longer_than_round_ones_and_shorter_than_ragged_ones():
     ratios = {}
     for split, shapes in SPLITS.items():
         field = superellipse(stream("test", 0), torch.full((24, 1, 2), 64.0), (128, 128), shapes)
@@ -147,6 +148,7 @@ def test_held_out_lesions_are_longer_than_any_of_training():
             spread = torch.linalg.eigvalsh(torch.cov(shape.nonzero().float().T))
             ratios[split].append(float((spread[1] / spread[0]).sqrt()))
     assert max(ratios["train"]) < min(ratios["held-out"])
+    assert max(ratios["held-out"]) < min(ratios["ragged"])
 
 
 def test_volumes_come_from_the_same_code():

@@ -15,15 +15,29 @@ import models
 from models import train
 from models.brain import generate
 from models.brain2d import BrainNet2D
-from models.train import NETWORKS, Settings, Trainee, attack, confusion, fold, smooth_start, untidiness
+from models.train import (
+    NETWORKS,
+    Settings,
+    Trainee,
+    attack,
+    confusion,
+    fold,
+    polish,
+    smooth_start,
+    untidiness,
+)
 
 FOLDER = Path(models.__file__).parent
-TINY = Settings(batches=3, batch=4, epsilon=0.4)
+TINY = Settings(batches=3, batch=4, epsilon=0.4, polish=2)
 
 
 def trained(settings):
     *_, (_, _, model) = train.train(settings)
-    return fold(model.net).state_dict()
+    net = fold(model.net)
+    *_, (done, _, same) = polish(net, settings)
+    assert done == settings.polish
+    assert same is net
+    return net.state_dict()
 
 
 def test_the_same_settings_give_the_same_weights():
@@ -65,20 +79,20 @@ def test_the_attack_moves_by_epsilon_up_the_loss():
     torch.manual_seed(2)
     model, batch = Trainee(), generate(6, 1)
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    moved = attack(model, batch, 0.5)
+    moved = attack(model.net, batch.images, batch.labels, 0.5)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    change = (moved.images - batch.images).flatten(1).norm(dim=1)
+    change = (moved - batch.images).flatten(1).norm(dim=1)
     assert (change <= 0.5 + 1e-5).all()
     assert (change > 0.2).all()  # some of it is clipped: the background is 0 already
-    assert moved.images.min() >= 0
-    assert moved.images.max() <= 1
+    assert moved.min() >= 0
+    assert moved.max() <= 1
     model.eval()
 
     def loss(images):
         return nn.functional.cross_entropy(model.net((images - train.MEAN) / train.STD), batch.labels)
 
     with torch.no_grad():
-        assert loss(moved.images) > loss(batch.images)
+        assert loss(moved) > loss(batch.images)
 
 
 def test_untidiness_against_loops():
@@ -172,18 +186,19 @@ def test_a_report_is_a_card_that_can_be_read(tmp_path, monkeypatch):
 def test_the_command_shows_progress_and_writes_the_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", tmp_path)
     monkeypatch.setattr(train, "HELD_OUT", 8)
-    monkeypatch.setitem(NETWORKS, "brain2d", replace(TINY, epsilon=0.0))
+    monkeypatch.setitem(NETWORKS, "brain2d", TINY)
     (tmp_path / "weights").mkdir()
     (tmp_path / "brain2d.toml").write_text(
         (FOLDER / "brain2d.toml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     threads = torch.get_num_threads()
     try:
-        assert train.main(["brain2d", "--batches", "2"]) == 0
+        assert train.main(["brain2d"]) == 0
     finally:
         torch.set_num_threads(threads)
     out = capsys.readouterr().out
-    assert "batch 2 of 2" in out
+    assert "training: batch 3 of 3" in out
+    assert "polishing: batch 2 of 2" in out
     assert "held-out accuracy" in out
     assert models.load(tmp_path / "brain2d.toml", device="cpu").name == "brain2d"
     with pytest.raises(SystemExit):

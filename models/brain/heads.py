@@ -118,7 +118,7 @@ def generate(
     spacing: float = SPACING,
     paint: bool = True,
 ) -> Batch:
-    """`n` pictures, a pure function of the arguments; `split` is "train" or "held-out" (other shapes and warps).
+    """`n` pictures, a pure function of the arguments; `split` is "train", "ragged" or "held-out" (shapes and warps).
 
     Classes are balanced unless `labels` names one for each row. `spacing` is in mm a pixel. With `paint` off the same
     heads come without their lesions (the masks still tell where these would have been).

@@ -19,7 +19,7 @@ TUMOUR, WHITE, DARK = 1, 2, 3
 
 @dataclass(frozen=True)
 class Shapes:
-    """Ranges that the shapes of one split are drawn from: no shape of one split can occur in the other."""
+    """Ranges that the shapes of one split are drawn from: no shape of one split can occur in another."""
 
     exponent: tuple[float, float]  # of the superellipse: 2 is an ellipse, more is boxier
     aspect: tuple[float, float]  # longest by shortest half axis
@@ -28,8 +28,9 @@ class Shapes:
     warp_knot: float  # mm between the control points of the anatomy's deformation
 
 
-SPLITS = {
+SPLITS = {  # no range of "held-out" meets one of the others; it lies between them
     "train": Shapes((1.7, 2.5), (1.0, 1.4), (0.05, 0.22), 15.0, 40.0),
+    "ragged": Shapes((3.9, 5.0), (2.0, 2.6), (0.34, 0.44), 9.0, 28.0),
     "held-out": Shapes((2.8, 3.6), (1.5, 1.9), (0.24, 0.32), 11.0, 33.0),
 }
 RADIUS = (9.0, 16.0)  # mm; of a disc (ball) with the lesion's whole visible area (volume), in every class

@@ -240,7 +240,6 @@ class Features:
     def _scrub(self) -> None:
         follow = self.unit.following or not self.unit.scrub_mosaic.active
         self.grid.scrub(None if follow else int(self.unit.slider.value))
-        self.grid.update()
 
     def close(self) -> None:
         """The session is over: its runs go on without it."""

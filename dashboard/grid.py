@@ -145,7 +145,9 @@ class Grid:
 
     def scrub(self, step: int | None) -> None:
         """Show the whole mosaic as it was at `step`; None: the newest."""
-        self._step = step
+        if step != self._step:
+            self._step = step
+            self.update()
 
     def update(self) -> None:
         """Offer a new picture where a frame has come, and the numbers beside it."""

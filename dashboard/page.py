@@ -1,9 +1,10 @@
 """The page of one session: its parts put together, its address, its clock and its end."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from bokeh.document import Document
@@ -19,7 +20,7 @@ from dashboard.services import Services, services
 from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.workspace import Workspace
-from vislib.ascent import PRESETS, Preset, default_preset
+from vislib.ascent import PRESETS, Preset, ascend, default_preset
 from vislib.errors import VislibError
 from vislib.network import Network
 from vislib.store import StoredRun
@@ -35,12 +36,19 @@ _TABS = ("Features", "Runs")
 
 
 def warm_up(arguments: Sequence[str]) -> None:
-    """Make the services and load the default network, so that the first page is as quick as any other."""
+    """Make the services, load the default network and climb one step, so that the first page is as quick as any."""
     shared = services(options.parse(arguments))
     try:
-        shared.network(shared.default_network)
+        network = shared.network(shared.default_network)
+        with closing(ascend(network, network.opening, [0], default_preset(network), steps=1)) as frames:
+            for frame in frames:
+                if frame.snapshot is not None:
+                    frame.snapshot()
     except VislibError as error:
         log.error("%s", error)
+    # What is there now stays: the collector need not look at it again while the page is to answer.
+    gc.collect()
+    gc.freeze()
 
 
 def open_page(document: Document, arguments: Sequence[str]) -> None:

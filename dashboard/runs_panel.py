@@ -9,6 +9,7 @@ from bokeh.models import (
     Button,
     Column,
     ColumnDataSource,
+    CustomJS,
     DataTable,
     Div,
     HTMLTemplateFormatter,
@@ -130,6 +131,9 @@ class RunsPanel:
         self._selected()
 
     def _wire(self) -> None:
+        # Bokeh 3.9 redraws a table whose rows stay as many only when its view says that it has changed.
+        redraw = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
+        self.source.js_on_change("data", redraw)
         self.source.selected.on_change("indices", lambda _attr, _old, _new: self._selected())
         self.open.on_click(lambda: self._act(False))
         self.resume.on_click(lambda: self._act(True))

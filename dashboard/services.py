@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,13 +100,18 @@ class Services:
             for network in self._networks.values():
                 if network.fingerprint == fingerprint:
                     return network
-        network = self.network(name)
+        network = self.network(self._offered(name))
         if network.fingerprint != fingerprint:
             raise CardError(
                 f"This run was made with other weights of {name} than those that are here now: "
                 "it is kept, but cannot be opened with them."
             )
         return network
+
+    def _offered(self, name: str) -> str:
+        """What the menu calls the network of that name: a person's own is listed by its card's path."""
+        listed = [one for names in self.network_options().values() for one in names]
+        return next((one for one in listed if one == name or Path(one).stem == name), name)
 
     def name_of(self, network: Network) -> str:
         """The name under which a network was loaded."""

@@ -96,7 +96,9 @@ class UnitView:
         )
         plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
         plot.line("step", "score", source=self.curve_source, line_width=1.6, color=_ACCENT)
-        plot.scatter("step", "score", source=self.source, size=3, color=_ACCENT, line_color=None)  # kept frames
+        plot.scatter(
+            "step", "score", source=self.source, size=3, color=_ACCENT, line_color=None
+        )  # kept frames
         plot.scatter("step", "score", source=self.marks, size=8, color="color", line_color=None)
         plot.add_layout(self.cursor)
         plot.yaxis.axis_label = "objective"
@@ -189,9 +191,7 @@ class UnitView:
         if not len(steps):
             self.curve_source.data = {"step": [], "score": []}
             self.marks.data = {"step": [], "score": [], "color": []}
-            self.title.text = (
-                f"<b>{escape(run.layer)}, unit {run.units[row]}</b> · waiting for its first frame"
-            )
+            self.title.text = f"<b>{_called(run, row)}</b> · waiting for its first frame"
             return
         sparse = np.linspace(0, len(steps) - 1, min(len(steps), _CURVE_POINTS))
         some = np.unique(sparse.astype(int))
@@ -217,14 +217,17 @@ class UnitView:
         }
         if marks != self.marks.data:
             self.marks.data = marks
-        self.title.text = self._describe(
+        self.title.text = _describe(
             run, row, float(scores[-1, row]), int(steps[-1]), scores[:, row].max() > 0
         )
 
-    def _describe(self, run: Run, row: int, score: float, step: int, fired: bool) -> str:
-        unit, labels = run.units[row], run.network.labels
-        label = f" ({escape(labels[unit])})" if run.layer == "logits" and unit < len(labels) else ""
-        silent = "" if fired or step < run.steps else " · <b style='color:var(--warm)'>never fired</b>"
-        return (
-            f"<b>{escape(run.layer)}, unit {unit}{label}</b> · objective {score:.3g} at step {step}{silent}"
-        )
+
+def _describe(run: Run, row: int, score: float, step: int, fired: bool) -> str:
+    silent = "" if fired or step < run.steps else " · <b style='color:var(--warm)'>never fired</b>"
+    return f"<b>{_called(run, row)}</b> · objective {score:.3g} at step {step}{silent}"
+
+
+def _called(run: Run, row: int) -> str:
+    unit, labels = run.units[row], run.network.labels
+    label = f" ({escape(labels[unit])})" if run.layer == "logits" and unit < len(labels) else ""
+    return f"{escape(run.layer)}, unit {unit}{label}"

@@ -1,0 +1,153 @@
+"""How fast the page is: ready, first frame, painted updates, tab answer, scrubbing, and memory over many sessions."""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from browsing import FLAGS, IDLE  # noqa: E402
+from dashboards import Dashboard, serve  # noqa: E402
+from get_chromium import find_chromium  # noqa: E402
+from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
+
+MODEL = "Bokeh.documents[0].get_model_by_name"
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def rows(sessions: int) -> list[tuple[str, str, str]]:
+    """What was measured, the number and the target, for the default network with 16 units climbing."""
+    folder = Path(tempfile.mkdtemp(prefix="vislib-bench-"))
+    try:
+        with serve(folder, "--store", str(folder / "runs.sqlite")) as server, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+            with_page = _speeds(browser, server)
+            browser.close()
+            return [*with_page, *_memory(server, sessions)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open(browser: Browser, server: Dashboard, query: str = "") -> tuple[Page, float]:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    start = time.perf_counter()
+    page.goto(server.url(query))
+    page.wait_for_function(IDLE)
+    return page, time.perf_counter() - start
+
+
+def _speeds(browser: Browser, server: Dashboard) -> list[tuple[str, str, str]]:
+    _open(browser, server)[0].close()  # warms the server and the browser's cache
+    fresh = "?layer=conv4"
+    page, ready = _open(browser, server, fresh)
+    start = time.perf_counter()
+    page.wait_for_function(f"{MODEL}('feature-mosaic').ack > 0", polling=10)
+    first = time.perf_counter() - start
+    page.wait_for_timeout(1500)
+    painted, frames = _painted(page, 5.0)
+    answers = [_tab(page, index) for index in (1, 0) * 4]
+    page.evaluate(f"{MODEL}('player').following = false")
+    scrubs = _scrubs(page)
+    return [
+        ("page ready after the request, warm server", f"{ready:.2f} s", "<= 2 s"),
+        ("first live frame after that", f"{first:.2f} s", "<= 1.5 s"),
+        ("mosaic updates painted, 16 units climbing", f"{painted:.1f} per s", ">= 10 per s"),
+        ("steps of the ascent meanwhile", f"{frames:.1f} per s", ""),
+        ("click on another tab answered, worst of 8", f"{1000 * max(answers):.0f} ms", "<= 200 ms"),
+        ("slider to redrawn image, p50", f"{percentile(scrubs, 0.5):.0f} ms", ""),
+        ("slider to redrawn image, p95", f"{percentile(scrubs, 0.95):.0f} ms", "<= 33 ms"),
+    ]
+
+
+def _painted(page: Page, seconds: float) -> tuple[float, float]:
+    read = f"[{MODEL}('feature-mosaic').paints, {MODEL}('feature-source').get_array('step')[0], performance.now()]"
+    before = page.evaluate(read)
+    page.wait_for_timeout(1000 * seconds)
+    after = page.evaluate(read)
+    span = (after[2] - before[2]) / 1000
+    return (after[0] - before[0]) / span, (after[1] - before[1]) / span
+
+
+def _tab(page: Page, index: int) -> float:
+    """Seconds from a click on a tab to its panel being drawn."""
+    return page.evaluate(
+        f"""async (index) => {{
+          const look = (view) => view.model.name === "tabs" ? view : [...view.children_views()].map(look).find((v) => v)
+          const tabs = [...Bokeh.index].map(look).find((v) => v)
+          const start = performance.now()
+          tabs.shadow_el.querySelectorAll(".bk-tab")[index].click()
+          const shown = () => {MODEL}("tabs").active === index
+          while (!shown()) await new Promise((done) => setTimeout(done, 1))
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+          return (performance.now() - start) / 1000
+        }}""",
+        index,
+    )
+
+
+def _scrubs(page: Page) -> list[float]:
+    """Milliseconds from a move of the slider to the painted image, over all kept steps, there and back."""
+    page.evaluate(
+        f"""async () => {{
+          const slider = {MODEL}("history-slider"), film = {MODEL}("unit-image")
+          for (const step of [...film.steps, ...[...film.steps].reverse()]) {{
+            slider.value = step
+            await new Promise((done) => setTimeout(done, 40))
+          }}
+        }}"""
+    )
+    return [float(value) for value in page.evaluate(f"Array.from({MODEL}('unit-image').timings)")]
+
+
+def _memory(server: Dashboard, sessions: int) -> list[tuple[str, str, str]]:
+    """Resident memory of the server, idle, before and after many sessions that were opened and closed."""
+    from bokeh.client import pull_session
+
+    def visit(count: int) -> None:
+        for _ in range(count):
+            session = pull_session(url=server.url())
+            session.close()
+
+    def resident() -> float:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    visit(20)
+    time.sleep(35)  # a session lives for up to 32 s after its browser has gone
+    before = statistics.median(resident() for _ in range(5))
+    visit(sessions)
+    time.sleep(40)
+    after = statistics.median(resident() for _ in range(5))
+    change = 100 * (after - before) / before
+    return [
+        (
+            f"idle server memory over {sessions} sessions",
+            f"{before:.0f} -> {after:.0f} MB ({change:+.1f} %)",
+            "+-5 %",
+        )
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=200)
+    given = parser.parse_args(arguments)
+    print("| page | measured | target |\n|---|---|---|")
+    for what, number, target in rows(given.sessions):
+        print(f"| {what} | {number} | {target} |")
+
+
+if __name__ == "__main__":
+    main()

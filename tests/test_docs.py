@@ -1,0 +1,58 @@
+"""The documents stay true: tables made from the registries, names that exist, links that lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from vislib.ascent import PARAMETERS, PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def presets_table() -> str:
+    """The README's table of presets, made from the presets themselves."""
+    rows = [f"| {preset.name} | {preset.description} | {preset.source} |" for preset in PRESETS.values()]
+    return "\n".join(["| preset | what it is | source |", "|---|---|---|", *rows])
+
+
+def test_the_readme_lists_the_presets_there_are() -> None:
+    assert presets_table() in (ROOT / "README.md").read_text()
+
+
+def test_presets_and_parameters_describe_themselves() -> None:
+    for preset in PRESETS.values():
+        assert preset.description
+        assert preset.source
+    for parameter in PARAMETERS.values():
+        assert parameter.description
+        assert parameter.choices or parameter.low < parameter.high
+
+
+def test_links_and_pictures_of_the_documents_are_there() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "dashboard/README.md"):
+        text = (ROOT / document).read_text()
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text) + re.findall(r'src="([^"]+)"', text):
+            assert ((ROOT / document).parent / target).exists(), (document, target)
+
+
+def test_vislib_knows_no_bokeh() -> None:
+    code = (
+        "import pkgutil, importlib, sys, vislib\n"
+        "for module in pkgutil.walk_packages(vislib.__path__, 'vislib.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "wrong = [name for name in sys.modules if name.split('.')[0] in ('bokeh', 'dashboard', 'models')]\n"
+        "sys.exit(repr(wrong) if wrong else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_vislib_starts_nothing() -> None:
+    code = (
+        "import threading, vislib.network, vislib.ascent, vislib.jobs, vislib.store\n"
+        "print(threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "1\n"
+    assert done.stderr == ""

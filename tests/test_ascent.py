@@ -13,6 +13,7 @@ import torch
 from ascent_nets import linear, small
 from torch import Tensor, nn
 
+import models
 from vislib.ascent import (
     PRESETS,
     Objective,
@@ -330,6 +331,22 @@ def test_fast_reaches_nearly_the_same_objective(name: str) -> None:
     rise = exact - runs[0][0].scores
     assert rise.sum() > 0
     assert abs(fast.sum() - exact.sum()) <= 0.03 * rise.sum()
+
+
+@pytest.mark.skipif(not fast_available(), reason="this processor has no bfloat16 arithmetic")
+@pytest.mark.parametrize(("layer", "each"), [("conv2", True), ("conv4", False)])
+def test_fast_stays_within_three_percent_on_brain2d(layer: str, each: bool) -> None:
+    # Each unit of an early layer does. Single units of deep layers do not (-11 % … +2 % in conv4 after 256 steps):
+    # rounding sends them to another local maximum, as another seed does (-50 % … +5 %). There the page's sum is held.
+    network, units = models.load("brain2d"), list(range(0, 32, 2))
+    scores = []
+    for precision in ("exact", "fast"):
+        images = last(ascend(network, layer, units, steps=60, precision=precision)).images
+        maps = network.activations(torch.from_numpy(images), [layer])[layer][range(len(units)), units]
+        scores.append(maps.flatten(1).mean(1).numpy())
+    if not each:
+        scores = [values.sum() for values in scores]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0.03)
 
 
 def test_fast_is_exact_where_the_machine_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ _FUNCTION = {2: torch.conv2d, 3: torch.conv3d}
 class FastKernels(TorchFunctionMode):
     """Inside the `with`, in this thread: other kernels for the same values, where a CPU's own are slow.
 
-    Convolutions of few channels get `input_gradient` as their backward: on 2 cores, with SqueezeNet's first one
+    Strided convolutions of few channels get `input_gradient` as their backward: on 2 cores, with SqueezeNet's first one
     (7 x 7, stride 2, 3 channels), oneDNN's input gradient takes six times as long in float32, three times in
     bfloat16. ReLUs of bfloat16 run on the bits as whole numbers, four times as fast (which takes a NaN for a
     negative or a huge number). The module stays what it is.
@@ -40,7 +40,8 @@ class FastKernels(TorchFunctionMode):
         plain = not isinstance(padding, str) and set(_each(dilation, dims)) == {1} and groups == 1
         frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
         fits = images.ndim == dims + 2 and weight.shape[1] <= FEW and images.device.type == "cpu"
-        if not (plain and frozen and fits and images.requires_grad):
+        strided = max(_each(stride, dims)) > 1  # at stride 1 there is nothing to gather, and nothing gained
+        if not (plain and frozen and fits and strided and images.requires_grad):
             return func(*args, **kwargs)
         return _Convolution.apply(images, weight, bias, _each(stride, dims), _each(padding, dims))
 

@@ -9,6 +9,7 @@ from typing import Any
 from vislib.ascent.parameters import PARAMETERS, Value
 from vislib.ascent.randomness import SEARCH, generator
 from vislib.errors import AscentError
+from vislib.network import Network
 
 # An optimiser's usual learning rate, taken when a preset's optimiser is changed and its lr is not.
 USUAL_LR: Mapping[str, float] = MappingProxyType(
@@ -147,7 +148,7 @@ _ALL = (
     Preset(
         "smooth steps", "steps of one length, a light blur and decay towards the data's mean",
         "vislib; normalised gradient as in Øygard 2015, blur and decay as in Yosinski et al. 2015",
-        decay=0.02, blur_sigma=0.5, blur_every=1,
+        lr=0.04, decay=0.03, blur_sigma=0.6, blur_every=1,
     ),
 )  # fmt: skip
 
@@ -169,8 +170,12 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def default_preset(network: Any) -> Preset:
-    """The preset that looks best on this network's kind of data: for colour images, or for one channel."""
+def default_preset(network: Network) -> Preset:
+    """The preset that looks best on this network's kind of data.
+
+    The same for all so far: looked at side by side, "smooth steps" was the clearest of all presets both on brain
+    slices of one channel, where a sigmoid with Adam saturates to black and white, and on ImageNet's colours.
+    """
     return PRESETS[DEFAULT_PRESET]
 
 

@@ -49,7 +49,7 @@ class Settings:
 
 NETWORKS = {
     "brain2d": Settings(),
-    "brain2d-robust": Settings(batches=1700, epsilon=0.4, polish=0),
+    "brain2d-robust": Settings(batches=1700, epsilon=0.4, polish=300),
 }
 
 

@@ -1,6 +1,7 @@
 """The controls of a run: preset and its parameters as widgets made from their description, start, pause, stop."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from bokeh.models import Button, Column, Div, GridBox, NumericInput, Row, Select, Spinner, Tooltip, UIElement
@@ -70,7 +71,13 @@ class Controls:
             sizing_mode="stretch_width",
             margin=(6, 0, 6, 0),
         )
-        self.grid = GridBox(children=[], spacing=(6, 8), sizing_mode="stretch_width", margin=(0, 4, 4, 0))
+        self.grid = GridBox(
+            stylesheets=[styles.PARAMETERS],
+            children=[],
+            spacing=(6, 8),
+            sizing_mode="stretch_width",
+            margin=(0, 4, 4, 0),
+        )
         self.start = Button(name="start", label="Start", button_type="primary", width=92, margin=(0, 6, 0, 0))
         self.pause = Button(name="pause", label="Pause", width=82, margin=(0, 6, 0, 0))
         self.stop = Button(name="stop", label="Stop", width=70, margin=(0, 14, 0, 0))
@@ -210,6 +217,8 @@ class Controls:
         self.start.label = (
             "Resume" if resumable else "Try again" if state == "failed" and not pending else "Start"
         )
+        waiting = pending or state in ("new", "paused", "interrupted", "cancelled", "failed")
+        self.start.button_type = "primary" if waiting else "default"
         self.pause.label = "Resume" if state == "paused" else "Pause"
         self.pause.disabled = state not in ("running", "queued", "paused")
         self.stop.disabled = state not in ("running", "queued", "paused")
@@ -218,15 +227,11 @@ class Controls:
 
 
 def _about(preset: Preset) -> str:
-    from html import escape
-
     source = f" <span>({escape(preset.source)})</span>" if preset.source else ""
     return f"{escape(preset.description)}{source}"
 
 
 def _explain(parameter: Parameter) -> str:
-    from html import escape
-
     unit = f" in {escape(parameter.unit)}" if parameter.unit else ""
     span = "" if parameter.kind == "choice" else f"<br>from {parameter.low:g} to {parameter.high:g}{unit}"
     return f"{escape(parameter.description)}{span}"

@@ -6,6 +6,7 @@ from typing import Any
 from bokeh.document import Document
 from bokeh.models import Column, Row
 
+from dashboard import styles
 from dashboard.cells import Cell, ordered
 from dashboard.controls import Controls
 from dashboard.export_menu import ExportMenu
@@ -34,7 +35,11 @@ class Features:
         self.export = ExportMenu(services, workspace, self.exported)
         self.grid.toolbar.children.append(self.export.menu)
         right = Column(
-            self.unit.root, self.controls.root, width=452, sizing_mode="stretch_height", margin=(6, 0, 0, 16)
+            self.unit.root,
+            self.controls.root,
+            sizing_mode="stretch_height",
+            margin=(6, 0, 0, 16),
+            stylesheets=[styles.UNIT],
         )
         self.root = Row(self.grid.root, right, sizing_mode="stretch_both", margin=0)
         self.grid.on_published(self.unit.live)

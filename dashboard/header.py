@@ -1,5 +1,6 @@
 """The header: which network, on which device, dark or light; and the line that tells what went wrong."""
 
+from html import escape
 from pathlib import Path
 
 from bokeh.models import Button, CustomJS, Div, Row, Select
@@ -19,7 +20,7 @@ class Header:
         self.network = Select(
             name="network-select",
             title="network",
-            options=services.network_options(),
+            options=_labelled(services.network_options()),
             value="",
             width=330,
             stylesheets=[styles.INLINE],
@@ -37,7 +38,7 @@ class Header:
             width=34,
             margin=0,
             stylesheets=[styles.ICON_BUTTON],
-            tags=["dark / light"],
+            html_attributes={"title": "Dark or light"},
         )
         self.theme.js_on_click(CustomJS(code=(_JS / "theme.js").read_text()))
         self.root = Row(
@@ -62,7 +63,7 @@ class Header:
         now = self._workspace.now
         self._showing = True
         try:
-            options = self._services.network_options(now.network_name)
+            options = _labelled(self._services.network_options(now.network_name))
             if options != self.network.options:
                 self.network.options = options
             self.network.value = now.network_name
@@ -74,16 +75,32 @@ class Header:
             self.about.text = f"{len(now.network.layers)} layers, {classes} classes, input {shape}"
 
 
+def _labelled(groups: dict[str, list[str]]) -> dict[str, list[tuple[str, str]]]:
+    """Menu entries: a person's own network goes by its card's name, torchvision's without the prefix."""
+    return {
+        group: [
+            (name, Path(name).stem if name.endswith(".toml") else name.removeprefix("torchvision:"))
+            for name in names
+        ]
+        for group, names in groups.items()
+    }
+
+
 class Notice:
-    """One sentence about what went wrong or deserves a warning, until it is dismissed."""
+    """Sentences about what went wrong or deserves a warning, until they are dismissed."""
+
+    _MOST = 3
 
     def __init__(self, workspace: Workspace) -> None:
+        self._sentences: list[str] = []
         self.text = Div(
             name="notice", text="", sizing_mode="stretch_width", margin=0, stylesheets=[styles.NOTICE]
         )
+        self.text.html_attributes = {"role": "alert"}
         self.close = Button(
             label="✕", name="notice-close", width=32, margin=(0, 0, 0, 6), stylesheets=[styles.ICON_BUTTON]
         )
+        self.close.html_attributes = {"title": "Dismiss"}
         self.root = Row(
             self.text, self.close, visible=False, sizing_mode="stretch_width", margin=(4, 0, 4, 0)
         )
@@ -91,14 +108,15 @@ class Notice:
         workspace.on_notice(self.show)
 
     def show(self, sentence: str, kind: str) -> None:
-        """Show the sentence, below those that are still open."""
-        from html import escape
-
-        self.text.text = escape(sentence)
+        """Show the sentence below those that are still open."""
+        if sentence not in self._sentences:
+            self._sentences = [*self._sentences, sentence][-self._MOST :]
+        self.text.text = "<br>".join(escape(one) for one in self._sentences)
         self.text.css_classes = [kind]
         self.root.visible = True
 
     def hide(self) -> None:
-        """Take the sentence away."""
+        """Take the sentences away."""
+        self._sentences = []
         self.root.visible = False
         self.text.text = ""

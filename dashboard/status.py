@@ -1,10 +1,14 @@
 """The status line: what is climbing, how far, how fast, how long still."""
 
+from html import escape
+
 from bokeh.models import Div, Row
 
 from dashboard import styles
 from dashboard.run import Run
 from dashboard.services import Services
+
+_KEYS = "<b>← → ↑ ↓</b> choose &nbsp; <b>[ ]</b> step through the history &nbsp; <b>space</b> pause"
 
 
 def describe(run: Run) -> str:
@@ -46,7 +50,8 @@ class Status:
             name="status", text="Opening …", sizing_mode="stretch_width", margin=0, stylesheets=[styles.QUIET]
         )
         self.jobs = Div(name="jobs", text="", margin=0, stylesheets=[styles.QUIET])
-        self.root = Row(self.line, self.jobs, name="status_bar", sizing_mode="stretch_width")
+        keys = Div(text=_KEYS, margin=(0, 24, 0, 24), stylesheets=[styles.QUIET])
+        self.root = Row(self.line, keys, self.jobs, name="status_bar", sizing_mode="stretch_width")
 
     def say(self, line: str) -> None:
         """Show a line that is no run's, such as the progress of a download."""
@@ -65,6 +70,4 @@ class Status:
 
 
 def _escaped(text: str) -> str:
-    from html import escape
-
     return escape(text)

@@ -95,6 +95,7 @@ FIELD = (
   color: var(--quiet); font-size: 11px; margin-bottom: 2px; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis;
 }
+.bk-description > .bk-icon { width: 13px; height: 13px; background-color: var(--quiet); }
 """
 )
 
@@ -113,6 +114,14 @@ CONTROLS = (
   overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-top: 1px solid var(--line); padding-top: 10px;
 }
 """
+)
+
+PARAMETERS = BASE + ":host { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }"
+
+# As wide as a square mosaic beside it leaves room for.
+UNIT = (
+    BASE
+    + ":host { width: clamp(452px, calc(100vw - 252px - (100vh - 190px)), 760px) !important; flex: none; }"
 )
 
 SLIDER = (

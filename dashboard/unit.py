@@ -28,7 +28,15 @@ from vislib import display
 _CURVE_POINTS = 400
 _ACCENT, _BEST, _ARGMAX = "#1f9e8c", "#d9921f", "#8d6bd1"
 _SPEEDS = {"slow": 0.3, "normal": 1.0, "fast": 2.5}
-_JUMPS = {"first": "First", "best": "Best", "became-argmax": "Argmax", "last": "Last"}
+_JUMPS = {
+    "first": ("First", "The start image"),
+    "best": ("Best", "The highest objective: the orange mark on the curve"),
+    "became-argmax": (
+        "Argmax",
+        "Where the unit first became its layer's most active one: the purple mark on the curve",
+    ),
+    "last": ("Last", "The newest image; the slider follows from here"),
+}
 
 
 class UnitView:
@@ -63,10 +71,22 @@ class UnitView:
         )
         self.player = Player(name="player", film=self.film, slider=self.slider, toggle=self.play)
         self.jumps = {
-            key: Button(name=f"jump-{key}", label=label, margin=(0, 6, 0, 0), **stretch)
-            for key, label in _JUMPS.items()
+            key: Button(
+                name=f"jump-{key}",
+                label=label,
+                margin=(0, 6, 0, 0),
+                html_attributes={"title": hint},
+                **stretch,
+            )
+            for key, (label, hint) in _JUMPS.items()
         }
-        self.compare = Toggle(name="compare", label="Compare", width=82, margin=0)
+        self.compare = Toggle(
+            name="compare",
+            label="Compare",
+            width=82,
+            margin=0,
+            html_attributes={"title": "Pin the present step and show it beside the slider's"},
+        )
         self.scrub_mosaic = Checkbox(
             name="scrub-mosaic", label="The slider moves the whole mosaic", active=False, margin=(6, 0, 4, 0)
         )

@@ -228,7 +228,7 @@ def accuracy(table: Tensor) -> float:
     return float(table.diag().sum() / table.sum())
 
 
-def report(name: str, table: Tensor, settings: Settings, minutes: float) -> str:
+def report(name: str, table: Tensor, settings: Settings, minutes: float, busy: float) -> str:
     """The card's account of how the network was made and how well it does."""
     shares = (table.diag() / table.sum(1)).tolist()
     classes = ", ".join(f"{label} {share:.1%}" for label, share in zip(CLASSES, shares, strict=True))
@@ -239,7 +239,8 @@ def report(name: str, table: Tensor, settings: Settings, minutes: float) -> str:
     how = f" adversarially (L2, one step, epsilon {settings.epsilon} in pictures of [0, 1])"
     lines = [
         f"Trained{how if settings.epsilon else ''} by `python -m models.train {name}`:",
-        f"{settings.batches} + {settings.polish} batches of {settings.batch}, {minutes:.0f} minutes on 2 CPU cores.",
+        f"{settings.batches} + {settings.polish} batches of {settings.batch}, {minutes:.0f} minutes on 2 CPU cores "
+        f"({busy:.0f} of CPU time).",
         "Slices made by models/brain from the MNI152 template with painted lesions",
         "(origin and licence: models/brain/TEMPLATE.md).",
         f"Accuracy on {int(table.sum())} slices with held-out lesion shapes and deformations: {accuracy(table):.1%}",
@@ -281,7 +282,8 @@ def main(arguments: list[str]) -> int:
     if settings.polish:
         shown(f"{name}, polishing", polish(net, settings), settings.polish)
     table = confusion(net, HELD_OUT)
-    save(name, net, report(name, table, settings, (time.monotonic() - begun) / 60))
+    minutes = (time.monotonic() - begun) / 60
+    save(name, net, report(name, table, settings, minutes, time.process_time() / 60))
     print(f"{name}: held-out accuracy {accuracy(table):.1%}\n{table}")
     return 0
 

@@ -1,5 +1,6 @@
 """The header: which network, on which device, dark or light; and the line that tells what went wrong."""
 
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from bokeh.models import Button, CustomJS, Div, Row, Select
 from dashboard import styles
 from dashboard.services import Services
 from dashboard.workspace import Workspace
+from vislib.errors import VislibError
 
 _JS = Path(__file__).parent / "js"
 
@@ -53,7 +55,7 @@ class Header:
         )
         self._showing = False
         self.network.on_change("value", self._chosen)
-        workspace.listen("network network_name", self._show)
+        workspace.listen("network network_name layer", self._show)
 
     def _chosen(self, _attr: str, _old: str, new: str) -> None:
         if not self._showing and new:
@@ -69,10 +71,37 @@ class Header:
             self.network.value = now.network_name
         finally:
             self._showing = False
-        if now.network is not None:
-            shape = " x ".join(str(n) for n in now.network.input_shape)
-            classes = now.network.layers["logits"].channels
-            self.about.text = f"{len(now.network.layers)} layers, {classes} classes, input {shape}"
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what the network and the layer are; how far a unit sees is probed off the event loop."""
+        network, layer = self._workspace.now.network, self._workspace.now.layer
+        if network is None or not layer:
+            return
+        shape = " x ".join(str(side) for side in network.input_shape)
+        known = network.layer(layer)
+        about = f"{network.layers['logits'].channels} classes, input {shape} · <b>{escape(layer)}</b> "
+        about += f"{known.channels} units"
+        self.about.text = about
+        document = self.about.document
+        if not known.spatial or document is None:
+            return
+
+        def probe() -> None:
+            try:
+                seen = network.receptive_field(layer)
+            except VislibError:
+                return  # then nothing is said of it: the picture does not depend on it
+            size, stride = " x ".join(map(str, seen.size)), max(seen.stride)
+            text = f"{about}, each sees {size} px, {stride} apart"
+            with suppress(AttributeError):  # the session has ended meanwhile
+                document.add_next_tick_callback(lambda: self._saw(layer, text))
+
+        self._services.painter.submit(probe)
+
+    def _saw(self, layer: str, text: str) -> None:
+        if layer == self._workspace.now.layer:
+            self.about.text = text
 
 
 def _labelled(groups: dict[str, list[str]]) -> dict[str, list[tuple[str, str]]]:

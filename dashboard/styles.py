@@ -121,7 +121,7 @@ PARAMETERS = BASE + ":host { grid-template-columns: repeat(3, minmax(0, 1fr)) !i
 # As wide as a square mosaic beside it leaves room for.
 UNIT = (
     BASE
-    + ":host { width: clamp(452px, calc(100vw - 252px - (100vh - 190px)), 760px) !important; flex: none; }"
+    + ":host { width: clamp(452px, calc(100vw - 252px - (100vh - 168px)), 760px) !important; flex: none; }"
 )
 
 SLIDER = (

@@ -24,5 +24,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """Folder of a real ImageNet SqueezeNet and photos; tests that need it skip where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("needs the real SqueezeNet and photos in ../shared/data, which are not part of the repository")
+        pytest.skip(
+            "needs the real SqueezeNet and photos in ../shared/data, which are not part of the repository"
+        )
     return SHARED_DATA

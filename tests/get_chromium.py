@@ -27,9 +27,13 @@ def main() -> None:
     """Download Playwright's Chromium where the machine has none."""
     if find_chromium() is None:
         print("No Chromium found: downloading Playwright's.")  # noqa: T201
-        done = subprocess.run([sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"], check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"], check=False
+        )
         if done.returncode:
-            sys.exit("No Chromium could be installed: install Chromium or Chrome yourself, then run `make test` again.")
+            sys.exit(
+                "No Chromium could be installed: install Chromium or Chrome yourself, then run `make test` again."
+            )
 
 
 if __name__ == "__main__":

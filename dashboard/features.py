@@ -43,6 +43,7 @@ class Features:
         )
         self.root = Row(self.grid.root, right, sizing_mode="stretch_both", margin=0)
         self.grid.on_published(self.unit.live)
+        self.grid.on_chosen(self._show_unit)
         self.controls.pause.on_click(self.pause)
         self.controls.stop.on_click(self.stop)
         self.unit.slider.on_change("value", lambda _attr, _old, _new: self._scrub())

@@ -17,12 +17,13 @@ class Grid:
     """One canvas for all cells; sends the newest picture when the browser has painted the last one."""
 
     def __init__(self, services: Services, workspace: Workspace, document: Document) -> None:
-        self._workspace = workspace
+        self._services, self._workspace = services, workspace
         self.cells: list[Cell] = []
         self._captions: Callable[[Cell], str] = lambda cell: str(cell.unit)
         self._step: int | None = None
         self._seen: tuple[object, ...] = ()
         self._listeners: list[Callable[[], None]] = []
+        self._chosen: list[Callable[[], None]] = []
         self._showing = False
         self.source = ColumnDataSource({"unit": [], "score": [], "step": []}, name="feature-source")
         self.mosaic = Mosaic(
@@ -90,6 +91,10 @@ class Grid:
     def _clicked(self, index: int) -> None:
         if not self._showing and 0 <= index < len(self.cells):
             self._workspace.change(unit=self.cells[index].unit)
+            for (
+                listener
+            ) in self._chosen:  # also where the unit is the same: a random search has one unit only
+                listener()
 
     def _show_place(self) -> None:
         now = self._workspace.now
@@ -98,11 +103,18 @@ class Grid:
         pages = self._workspace.all_pages()
         count = now.network.layer(now.layer).channels
         self.place.text = (
-            "a stored run" if now.opened else f"page <b>{now.page + 1}</b> of {len(pages)} · {count} units"
+            self._stored() if now.opened else f"page <b>{now.page + 1}</b> of {len(pages)} · {count} units"
         )
         self.previous.disabled = now.page == 0
         self.next.disabled = now.page >= len(pages) - 1
         self.size.value, self.sort.value = str(now.page_size), now.sort
+
+    def _stored(self) -> str:
+        """What the mosaic shows when it is not a page of the layer."""
+        run = self._services.in_memory(self._workspace.now.opened or "")
+        if run is not None and isinstance(run.spec["preset"], list):
+            return f"{len(run.units)} draws for unit {run.units[0]}"
+        return "a stored run"
 
     @property
     def selected(self) -> int:
@@ -114,6 +126,10 @@ class Grid:
         """Unit of the chosen cell."""
         at = self.mosaic.selected
         return self.cells[at].unit if 0 <= at < len(self.cells) else None
+
+    def on_chosen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the user has chosen a cell."""
+        self._chosen.append(listener)
 
     def on_published(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a picture has been sent to the browser."""

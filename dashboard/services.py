@@ -21,6 +21,15 @@ from vislib.store import RunStore, spec_id
 log = logging.getLogger(__name__)
 
 _RUNS_IN_MEMORY = 12
+_LONGEST_LINE = 400
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Keep Bokeh's complaint about a session's module, without the megabyte of every module's name in it."""
+    text = record.getMessage()
+    if len(text) > _LONGEST_LINE:
+        record.msg, record.args = text[:_LONGEST_LINE] + " …", ()
+    return True
 
 
 class Services:
@@ -180,9 +189,8 @@ def services(options: Options) -> Services:
     global _services  # noqa: PLW0603 - one a process is the very point
     with _making:
         if _services is None:
-            # One thread less than there are cores keeps the event loop and the painter answering.
-            torch.set_num_threads(max(1, int(os.environ.get("VISLIB_THREADS", os.cpu_count() or 1))))
             _services = Services(options)
+            logging.getLogger("bokeh.document.modules").addFilter(_shorten)
         return _services
 
 

@@ -1,7 +1,12 @@
 """What every test shares: shape checking of vislib's signatures, two torch threads, and where real data lies."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve all else on two cores
@@ -28,3 +33,16 @@ def shared_data() -> Path:
             "needs the real SqueezeNet and photos in ../shared/data, which are not part of the repository"
         )
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A real Chromium without a window; `make test` gets one where there is none."""
+    from browsing import FLAGS
+    from get_chromium import find_chromium
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield one
+        one.close()

@@ -10,22 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import FLAGS
 from dashboards import ROOT, Dashboard, Visit, card, serve, visit
-from get_chromium import find_chromium
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
 LONG = 50_000  # steps: no test waits for the end of such a run
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +299,10 @@ def test_a_random_search_is_one_batch_of_one_unit(opened: Visit) -> None:
     labels = opened.get("feature-mosaic", "labels")
     assert len(set(labels)) == 5
     assert all("decay" in label and "blur sigma" in label for label in labels)
+    assert opened.text("page-place") == "5 draws for unit 0"
+    film = opened.get("unit-image", "film_id")
+    opened.element("feature-mosaic", "#cell-3").click()
+    opened.until("m('unit-image').film_id == arg", film.replace("/0", "/3"))
 
 
 def saved(page: Visit, item: str) -> tuple[str, bytes]:

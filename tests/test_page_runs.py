@@ -1,26 +1,15 @@
 """Runs across browsers, panels and servers: shared, kept, found again, opened, renamed, deleted, resumed."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import FLAGS
 from dashboards import Visit, card, serve, visit
-from get_chromium import find_chromium
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from vislib.store import RunStore
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield one
-        one.close()
 
 
 def words(folder: Path) -> tuple[str, ...]:

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import FLAGS
 from dashboards import ROOT, Dashboard, Visit, card, environment, serve, visit
-from get_chromium import find_chromium
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
 
@@ -24,14 +22,6 @@ CARDS = {
     "lost": ("working", 'weights = "nowhere.pt"', "[1, 24, 24]"),
     "corrupt": ("working", 'weights = "corrupt.pt"', "[1, 24, 24]"),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 """Network: layers, captures, early stop, errors and threads, on small networks made for each question."""
 
 import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -550,3 +552,32 @@ def test_module_that_cannot_be_copied() -> None:
     module.stuck = threading.Lock()
     with pytest.raises(NetworkError, match="toy could not be copied to cpu: TypeError"):
         wrap(module, name="toy")
+
+
+class Forgetful(nn.Module):
+    """Keeps a thing of its forward pass in itself for a while, as modules may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 3, 3), nn.Linear(3, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.kept = self.conv(images)
+        time.sleep(0.02)
+        return self.last(self.kept.mean((2, 3)))
+
+
+def test_a_twin_shares_the_weights_and_runs_at_the_same_time() -> None:
+    network = wrap(Forgetful(), mean=(0.3,), std=(0.5,))
+    twin = network.twin()
+    pairs = list(zip(network.module.parameters(), twin.module.parameters(), strict=True))
+    assert len(pairs) == 4
+    assert all(one is other for one, other in pairs)
+    assert not set(network.module.modules()) & set(twin.module.modules())
+    images = [torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    alone = [network.logits(image) for image in images]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            together = list(pool.map(lambda n, image: n.logits(image), (network, twin), images))
+            assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert twin.fingerprint == network.fingerprint

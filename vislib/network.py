@@ -77,8 +77,7 @@ class Network:
         self._lock = threading.RLock()
         layers, self._aliases = self._probe()
         self.layers: Mapping[str, Layer] = MappingProxyType(layers)
-        modules = dict(module.named_modules(remove_duplicate=False))
-        self._captures = {layer.name: modules[layer.capture] for layer in layers.values()}
+        self._captures = self._find_captures()
         self._check_labels()
         self.opening: str = self._most_telling() if opening is None else self.layer(opening).name
 
@@ -127,6 +126,17 @@ class Network:
             device=where,
         )
 
+    def twin(self) -> "Network":
+        """This network again, sharing its weights: another thread can run it while this one runs.
+
+        Structure and buffers are copied, since a module may keep things of one forward pass in itself.
+        """
+        twin = copy.copy(self)
+        twin.module = copy.deepcopy(self.module, {id(p): p for p in self.module.parameters()})
+        twin._lock = threading.RLock()
+        twin._captures = twin._find_captures()
+        return twin
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits of sha256 over architecture, weights, input shape, mean and std."""
@@ -150,7 +160,7 @@ class Network:
     def check_units(self, layer: str, units: Iterable[int]) -> tuple[int, ...]:
         """The units as a tuple of int; raises NetworkError when the layer lacks one of them."""
         known = self.layer(layer)
-        chosen = tuple(operator.index(unit) for unit in units)
+        chosen = tuple(int(operator.index(unit)) for unit in units)  # a bool is an index too
         for unit in chosen:
             if not 0 <= unit < known.channels:
                 raise NetworkError(
@@ -287,6 +297,10 @@ class Network:
             if path not in layers and target in layers:
                 aliases[path] = target
         return layers, aliases
+
+    def _find_captures(self) -> dict[str, nn.Module]:
+        modules = dict(self.module.named_modules(remove_duplicate=False))
+        return {layer.name: modules[layer.capture] for layer in self.layers.values()}
 
     def _check_labels(self) -> None:
         classes = self.layers[LOGITS].channels

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from vislib.ascent import transforms
-from vislib.ascent.evaluation import Evaluator, Look
+from vislib.ascent.evaluation import Evaluator
 from vislib.ascent.objectives import Objective
 from vislib.ascent.optimisers import Optimiser
 from vislib.ascent.parametrisations import Fourier, Parametrisation, Pixels, mean_image
 from vislib.ascent.plan import Plan, Presets, Size, make_plan, read_spec
 from vislib.ascent.regularisers import regularise
+from vislib.ascent.workers import in_shares
 from vislib.errors import AscentError
 from vislib.frames import Frame
 from vislib.network import Network
@@ -109,8 +110,8 @@ class _Climb:
     def frames(self) -> Iterator[Frame]:
         """Frames from the present step to the last; every one is yielded before its update."""
         while True:
-            images, look, gradient, slope = self._look()
-            yield self._frame(images, look, slope)
+            images, gradient, numbers = self._look()
+            yield self._frame(images, numbers)
             if self._step >= self._plan.steps:
                 return
             moved = self._optimiser.step(images if self._pixels else self._parameters, gradient, self._step)
@@ -119,16 +120,25 @@ class _Climb:
             self._parameters = moved
             self._step += 1
 
-    def _look(self) -> tuple[Tensor, Look, Tensor, Tensor]:
-        """The images, what the network says of them, and the gradients by the parameters and by the images."""
+    def _look(self) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
+        """The images, the gradient by the parameters, and numbers of each row."""
+        images, gradient = torch.empty_like(self._first_images), torch.empty_like(self._parameters)
+
+        def look(worker: int, rows: slice) -> dict[str, np.ndarray]:
+            return self._look_at(worker, rows, images[rows], gradient[rows])
+
+        shares = in_shares(len(images), look, images.device)
+        return images, gradient, {name: np.concatenate([s[name] for s in shares]) for name in shares[0]}
+
+    def _look_at(
+        self, worker: int, rows: slice, images_out: Tensor, gradient_out: Tensor
+    ) -> dict[str, np.ndarray]:
+        """What the network says of some rows; writes their images and gradient, and gives their numbers."""
         plan, step = self._plan, self._step
         redirect = step < plan.presets[0].redirect
-        leaf = self._parameters
+        leaf = self._parameters[rows]
         if self._pixels:
             leaf = self._parametrisation.images(leaf)
-            if not self._transforms:
-                look = self._evaluator.look(leaf, redirect=redirect)
-                return leaf, look, look.gradient, look.gradient
         with torch.enable_grad():
             leaf = leaf.detach().requires_grad_()
             images = leaf if self._pixels else self._parametrisation.images(leaf)
@@ -136,29 +146,36 @@ class _Climb:
             if self._transforms:
                 drawn = transforms.draw(plan.presets[0], plan.seed, step, len(plan.canvas))
                 seen = transforms.view(images, drawn, self._mean)
-        look = self._evaluator.look(seen.detach(), redirect=redirect)
-        gradient, slope = torch.autograd.grad(seen, (leaf, images), look.gradient)
-        return images.detach(), look, gradient, slope
-
-    def _frame(self, images: Tensor, look: Look, slope: Tensor) -> Frame:
-        step, scores = self._step, look.scores.cpu().numpy().astype(np.float32)
-        steepness = slope.flatten(1).norm(dim=1).cpu().numpy()
-        self._check_finite(scores, steepness)
-        argmax = look.argmax.cpu().numpy()
-        self._became[(self._became < 0) & (argmax == np.array(self._plan.units))] = step
-        self._alive[look.fired.cpu().numpy() > 0] = 1.0
+        look = self._evaluator.look(seen.detach(), rows, redirect=redirect, worker=worker)
+        if seen is leaf:
+            gradient = slope = look.gradient
+        else:
+            gradient, slope = torch.autograd.grad(seen, (leaf, images), look.gradient)
+        images = images.detach()
+        images_out.copy_(images)
+        gradient_out.copy_(gradient)
         norm, deviation = self._spread(images)
-        numbers = {
-            "gradient_norm": steepness,
+        return {
+            "score": look.scores.cpu().numpy().astype(np.float32),
+            "gradient_norm": slope.flatten(1).norm(dim=1).cpu().numpy(),
             "norm": norm,
-            "distance": (images - self._first_images).flatten(1).norm(dim=1).cpu().numpy(),
+            "distance": (images - self._first_images[rows]).flatten(1).norm(dim=1).cpu().numpy(),
             "std": deviation,
-            "argmax": argmax,
-            "became_argmax": self._became.copy(),
-            "alive": self._alive.copy(),
+            "argmax": look.argmax.cpu().numpy(),
+            "fired": look.fired.cpu().numpy(),
         }
-        pictures = images.cpu().numpy().copy()
-        return Frame(step, pictures, scores, numbers, self._snapshot_of(step))
+
+    def _frame(self, images: Tensor, numbers: dict[str, np.ndarray]) -> Frame:
+        step, scores, fired = self._step, numbers.pop("score"), numbers.pop("fired")
+        self._check_finite(scores, numbers["gradient_norm"])
+        self._became[(self._became < 0) & (numbers["argmax"] == np.array(self._plan.units))] = step
+        self._alive[fired > 0] = 1.0
+        numbers |= {"became_argmax": self._became.copy(), "alive": self._alive.copy()}
+        pictures = images.cpu().numpy()
+        # Pixels are what the climb goes on from, so the frame gets a copy; a spectrum's images nobody needs again.
+        return Frame(
+            step, pictures.copy() if self._pixels else pictures, scores, numbers, self._snapshot_of(step)
+        )
 
     def _spread(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Distance from the data's mean and standard deviation over all pixels, from sums (torch's std is slow)."""

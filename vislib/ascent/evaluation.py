@@ -60,14 +60,24 @@ class Evaluator:
         self._neuron, self._position = neuron, position
         self._fast = precision == "fast" and fast_available(network.device)
         self._names = tuple({layer, *objective.layers})
+        self._twins: dict[int, Network] = {}
 
-    def look(self, images: Float[Tensor, "n c *spatial"], *, redirect: bool) -> Look:
-        """Scores and gradient of `images`; `redirect` wakes ReLUs that pass nothing (see vislib.relu)."""
+    def look(
+        self, images: Float[Tensor, "n c *spatial"], rows: slice, *, redirect: bool, worker: int = 0
+    ) -> Look:
+        """Scores and gradient of the batch's `rows`, which are `images`; `redirect`: see vislib.relu.
+
+        Workers may call this at once, each with its own number.
+        """
+        network = self._network_of(worker)
         pixels = max(1, images[0, 0].numel())
         limit = max(1, PART_PIXELS.get(images.device.type, 2**18) // pixels)
         parts = -(-len(images) // limit)
         edges = [len(images) * part // parts for part in range(parts + 1)]
-        looks = [self._part(images[a:b], slice(a, b), redirect) for a, b in itertools.pairwise(edges)]
+        looks = [
+            self._part(network, images[a:b], slice(rows.start + a, rows.start + b), redirect)
+            for a, b in itertools.pairwise(edges)
+        ]
         if len(looks) == 1:
             return looks[0]
         return Look(
@@ -77,16 +87,24 @@ class Evaluator:
             torch.cat([look.fired for look in looks]),
         )
 
-    def _part(self, images: Tensor, rows: slice, redirect: bool) -> Look:
+    def _network_of(self, worker: int) -> Network:
+        """Every worker's own: a network takes one forward pass at a time."""
+        if worker == 0:
+            return self._network
+        if worker not in self._twins:
+            self._twins[worker] = self._network.twin()
+        return self._twins[worker]
+
+    def _part(self, network: Network, images: Tensor, rows: slice, redirect: bool) -> Look:
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             with self._modes(redirect, images.device.type):
-                captures = self._network.activations(images, self._names)
+                captures = network.activations(images, self._names)
             captures[IMAGE] = images
             scores = self._objective(captures, rows)
             gradient = self._gradient(scores, images)
         argmax, fired = self._read(captures[self._layer].detach(), rows)
-        return Look(scores.detach(), gradient.contiguous(), argmax, fired)
+        return Look(scores.detach(), gradient, argmax, fired)
 
     @contextlib.contextmanager
     def _modes(self, redirect: bool, device: str) -> Iterator[None]:

@@ -16,9 +16,9 @@ _LOCK = threading.Lock()
 def in_shares(rows: int, work: Callable[[int, slice], T], device: torch.device) -> list[T]:
     """Results of `work(worker, rows)` for shares of a batch that cover it, in order; first come, first raised.
 
-    On a CPU and with no fewer rows than torch has threads there, every worker has one thread for itself: two such
-    workers are 1.5 times as fast as two threads that share every operation, which wait for each other and, in
-    bfloat16, gain nothing. Anything else is one share, in the caller's thread. Shares follow from the number of rows
+    On a CPU and with no fewer rows than torch has threads there, every worker has one thread for itself, so that
+    threads do not wait for each other at every operation. Anything else is one share, in the caller's thread.
+    Shares follow from the number of rows
     and of threads alone, so the same work gives the same bits. All shares have ended when this returns or raises.
     """
     count = torch.get_num_threads()

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -85,7 +85,7 @@ class Network:
     def from_module(
         cls,
         module: nn.Module,
-        input_shape: Sequence[int],
+        input_shape: Sequence[float],
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
@@ -157,7 +157,7 @@ class Network:
             raise NetworkError(f"{self.name} has no layer {name!r}; its layers are {', '.join(self.layers)}.")
         return found
 
-    def check_units(self, layer: str, units: Iterable[int]) -> tuple[int, ...]:
+    def check_units(self, layer: str, units: Iterable[SupportsIndex]) -> tuple[int, ...]:
         """The units as a tuple of int; raises NetworkError when the layer lacks one of them."""
         known = self.layer(layer)
         chosen = tuple(int(operator.index(unit)) for unit in units)  # a bool is an index too
@@ -322,7 +322,7 @@ class Network:
         return chosen[math.floor(0.65 * (len(chosen) - 1) + 0.5)] if chosen else LOGITS
 
 
-def _checked_shape(name: str, input_shape: Sequence[int]) -> tuple[int, ...]:
+def _checked_shape(name: str, input_shape: Sequence[float]) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(size) for size in input_shape)
     except TypeError:

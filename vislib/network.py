@@ -85,7 +85,7 @@ class Network:
     def from_module(
         cls,
         module: nn.Module,
-        input_shape: Sequence[float],
+        input_shape: Sequence[SupportsIndex | float],
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
@@ -322,11 +322,10 @@ class Network:
         return chosen[math.floor(0.65 * (len(chosen) - 1) + 0.5)] if chosen else LOGITS
 
 
-def _checked_shape(name: str, input_shape: Sequence[float]) -> tuple[int, ...]:
-    try:
-        shape = tuple(operator.index(size) for size in input_shape)
-    except TypeError:
-        shape = ()
+def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> tuple[int, ...]:
+    shape = tuple(operator.index(size) for size in input_shape if isinstance(size, SupportsIndex))
+    if len(shape) != len(input_shape):
+        shape = ()  # 2.5 pixels are no size
     if not 2 <= len(shape) <= 4 or any(size < 1 for size in shape):
         raise NetworkError(
             f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three "

@@ -18,8 +18,8 @@ def in_shares(rows: int, work: Callable[[int, slice], T], device: torch.device) 
 
     On a CPU and with no fewer rows than torch has threads there, every worker has one thread for itself, so that
     threads do not wait for each other at every operation. Anything else is one share, in the caller's thread.
-    Shares follow from the number of rows
-    and of threads alone, so the same work gives the same bits. All shares have ended when this returns or raises.
+    Shares follow from the number of rows and of threads alone, so the same work gives the same bits. All shares
+    have ended when this returns or raises.
     """
     count = torch.get_num_threads()
     if device.type != "cpu" or not 1 < count <= rows:

@@ -1,5 +1,6 @@
 """The mosaic of units with its toolbar: paging, order, choice, and frames paced by what the browser paints."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from bokeh.document import Document
@@ -12,6 +13,8 @@ from dashboard.pump import FramePump
 from dashboard.services import Services
 from dashboard.workspace import PAGE_SIZES, SORTS, Workspace
 
+_NUMBERS_EVERY = 0.15  # seconds: nobody reads faster, and the browser names every cell anew
+
 
 class Grid:
     """One canvas for all cells; sends the newest picture when the browser has painted the last one."""
@@ -22,6 +25,8 @@ class Grid:
         self._captions: Callable[[Cell], str] = lambda cell: str(cell.unit)
         self._step: int | None = None
         self._seen: tuple[object, ...] = ()
+        self._told: tuple[object, ...] = ()
+        self._told_at = 0.0
         self._listeners: list[Callable[[], None]] = []
         self._chosen: list[Callable[[], None]] = []
         self._showing = False
@@ -29,7 +34,7 @@ class Grid:
         self.mosaic = Mosaic(
             name="feature-mosaic", source=self.source, sizing_mode="stretch_both", margin=(8, 0, 0, 0)
         )
-        self.pump = FramePump(document, self.mosaic, services.painter)
+        self.pump = FramePump(document, self.mosaic, services.painter, in_flight=3)
         self.previous = Button(
             name="page-previous", label="‹", width=32, margin=(0, 4, 0, 0), stylesheets=[styles.ICON_BUTTON]
         )
@@ -137,7 +142,7 @@ class Grid:
 
     def show(self, cells: Sequence[Cell], captions: Callable[[Cell], str]) -> None:
         """Show these cells from now on, captioned by `captions`."""
-        self.cells, self._captions, self._seen = list(cells), captions, ()
+        self.cells, self._captions, self._seen, self._told = list(cells), captions, (), ()
         across = columns(len(self.cells))
         self.mosaic.update(
             n=len(self.cells),
@@ -166,24 +171,29 @@ class Grid:
             self.update()
 
     def update(self) -> None:
-        """Offer a new picture where a frame has come, and the numbers beside it."""
+        """Offer a new picture where a frame has come, and now and then the numbers beside it."""
         seen = (self._step, *((cell.run.id, cell.run.history.version) for cell in self.cells))
         self.pump.advance()
-        if seen == self._seen or all(cell.run.history.latest is None for cell in self.cells):
+        if all(cell.run.history.latest is None for cell in self.cells):
             return
-        if not self.pump.ready:
-            return
-        self._seen = seen
-        cells, step = list(self.cells), self._step
-        self.pump.offer(lambda: compose(cells, step), self._sent)
+        if seen != self._seen and self.pump.ready:
+            self._seen = seen
+            cells, step = list(self.cells), self._step
+            self.pump.offer(lambda: compose(cells, step), self._sent)
+        told = (*seen, *(cell.run.state for cell in self.cells))
+        if told != self._told and time.monotonic() - self._told_at > _NUMBERS_EVERY:
+            self._told, self._told_at = told, time.monotonic()
+            self._tell()
 
     def _sent(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _tell(self) -> None:
         self.source.data = {"unit": [cell.unit for cell in self.cells], **self._numbers()}
         badges = ["never fired" if cell.silent() else "" for cell in self.cells]
         if badges != self.mosaic.badges:
             self.mosaic.badges = badges
-        for listener in self._listeners:
-            listener()
 
     def _numbers(self) -> dict[str, list[float] | list[int]]:
         shown = [cell.shown(self._step) for cell in self.cells]

@@ -9,8 +9,8 @@ from bokeh.models.dom import HTML
 
 from dashboard import styles
 from dashboard.run import Run
-from dashboard.workspace import PRECISIONS, Workspace
-from vislib.ascent import PARAMETERS, PRESETS, Parameter, Preset
+from dashboard.workspace import Workspace
+from vislib.ascent import PARAMETERS, PRECISIONS, PRESETS, Parameter, Preset
 from vislib.errors import VislibError
 
 _SIZES = ("own", "64", "96", "128", "160", "224", "299")

@@ -1,6 +1,7 @@
 """The Features panel: a live mosaic of a layer's units beside the chosen one, and the run that they come from."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from bokeh.document import Document
@@ -15,7 +16,7 @@ from dashboard.run import Run
 from dashboard.services import Services
 from dashboard.unit import UnitView
 from dashboard.workspace import SORTS, Workspace
-from vislib.ascent import ascent_spec, random_search
+from vislib.ascent import Preset, ascent_spec, random_search
 from vislib.errors import VislibError
 
 _PLACE = "network layer page page_size opened"
@@ -69,16 +70,19 @@ class Features:
             self.spec_of(self._workspace.units_of_page()) if now.network is not None and now.layer else None
         )
 
-    def spec_of(self, units: tuple[int, ...]) -> dict[str, Any] | None:
-        """The spec that the choices name, for these units of the layer."""
+    def spec_of(
+        self, units: Sequence[int], preset: Preset | Sequence[Preset] | None = None
+    ) -> dict[str, Any] | None:
+        """The spec that the choices name, for these units of the layer; `preset` in place of the chosen one."""
         now = self._workspace.now
-        if now.preset is None:
+        preset = preset or now.preset
+        if preset is None:
             return None
         return ascent_spec(
             self._workspace.network,
             now.layer,
             units,
-            now.preset,
+            preset,
             seed=now.seed,
             size=now.size,
             precision=now.precision,
@@ -194,15 +198,8 @@ class Features:
             return
         try:
             presets = random_search(draws, seed=secrets.randbelow(2**31))
-            spec = ascent_spec(
-                now.network,
-                now.layer,
-                [now.unit] * draws,
-                presets,
-                seed=now.seed,
-                size=now.size,
-                precision=now.precision,
-            )
+            spec = self.spec_of([now.unit] * draws, presets)
+            assert spec is not None
             run = self._services.run(now.network, spec, start=True)
         except VislibError as error:
             self._workspace.notify(str(error))

@@ -22,7 +22,6 @@ class Grid:
     def __init__(self, services: Services, workspace: Workspace, document: Document) -> None:
         self._services, self._workspace = services, workspace
         self.cells: list[Cell] = []
-        self._captions: Callable[[Cell], str] = lambda cell: str(cell.unit)
         self._step: int | None = None
         self._seen: tuple[object, ...] = ()
         self._told: tuple[object, ...] = ()
@@ -96,9 +95,8 @@ class Grid:
     def _clicked(self, index: int) -> None:
         if not self._showing and 0 <= index < len(self.cells):
             self._workspace.change(unit=self.cells[index].unit)
-            for (
-                listener
-            ) in self._chosen:  # also where the unit is the same: a random search has one unit only
+            # Also where the unit stays the same: a random search has one unit only.
+            for listener in self._chosen:
                 listener()
 
     def _show_place(self) -> None:
@@ -142,7 +140,7 @@ class Grid:
 
     def show(self, cells: Sequence[Cell], captions: Callable[[Cell], str]) -> None:
         """Show these cells from now on, captioned by `captions`."""
-        self.cells, self._captions, self._seen, self._told = list(cells), captions, (), ()
+        self.cells, self._seen, self._told = list(cells), (), ()
         across = columns(len(self.cells))
         self.mosaic.update(
             n=len(self.cells),

@@ -12,7 +12,6 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZES = (16, 32, 64)
 SORTS = ("unit number", "objective reached")
-PRECISIONS = ("exact", "fast")
 
 
 @dataclass

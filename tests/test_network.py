@@ -98,9 +98,9 @@ def same(one: list[Any], other: list[Any]) -> bool:
 def test_layers_of_a_plain_network() -> None:
     network = wrap(brain(), (1, 16, 12))
     assert list(network.layers.values()) == [
-        Layer("conv1", "conv", 4, (16, 12), "bn1"),
-        Layer("conv2", "conv", 6, (8, 6), "bn2"),
-        Layer("conv3", "conv", 8, (8, 6), "bn3"),
+        Layer("conv1", "conv", 4, (16, 12), "bn1", True),
+        Layer("conv2", "conv", 6, (8, 6), "bn2", True),
+        Layer("conv3", "conv", 8, (8, 6), "bn3", True),
         Layer("logits", "logits", 3, (), ""),
     ]
     assert network.layer("fc") is network.layers["logits"]
@@ -297,7 +297,7 @@ def test_any_small_network(
     for name, after in zip(names, channels, strict=True):
         x = module[int(name)](x.clamp(min=0) if name != "0" else x)
         x = module[int(name) + 1](x) if norm else x
-        assert network.layers[name] == Layer(name, "conv", after, sizes, str(int(name) + norm))
+        assert network.layers[name] == Layer(name, "conv", after, sizes, str(int(name) + norm), True)
         got = network.activations(images, [name])[name]
         assert torch.allclose(got, x)
         expected, grad = (

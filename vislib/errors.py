@@ -17,6 +17,10 @@ class AscentError(VislibError):
     """A gradient ascent that cannot start or go on."""
 
 
+class AttributionError(VislibError):
+    """A question of where a network looked that cannot be answered as it was asked."""
+
+
 class StoreError(VislibError):
     """A run store that cannot be opened, read or written."""
 

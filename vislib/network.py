@@ -8,7 +8,8 @@ import operator
 import re
 import threading
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, SupportsIndex
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vislib.errors import NetworkError, VislibError
+from vislib.patching import AfterActivation, Patch
 from vislib.probe import LOGITS, Layer, find_layers, first_tensor, holds_most, record
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
@@ -178,14 +180,22 @@ class Network:
         return output.flatten(2).mean(2) if output.ndim > 2 else output
 
     def activations(
-        self, images: Float[Tensor, "n c *spatial"], layers: Iterable[str]
+        self,
+        images: Float[Tensor, "n c *spatial"],
+        layers: Iterable[str],
+        *,
+        through: Mapping[str, Patch] | None = None,
     ) -> dict[str, Float[Tensor, "..."]]:
         """What each of the `layers` puts out for [0, 1] images, under the names asked for; differentiable.
 
         A convolution is read before its ReLU, after the batch norm that directly follows it. The forward pass
         stops after the last layer asked for. Clones, and hooks are gone afterwards, also after an exception.
-        Threads may call this at once; only the forward pass is serialised. Raises NetworkError for unknown
-        layers, images that do not fit, a module that fails, and layers that this input does not reach.
+        Threads may call this at once; only the forward pass is serialised.
+
+        `through` maps layers to functions: each is given the layer's maps as the rest of the network sees
+        them, after the activation that directly follows the layer, and the network goes on with what it
+        returns. Raises NetworkError for unknown layers, images that do not fit, a module that fails, and
+        layers that this input does not reach.
         """
         asked: dict[nn.Module, list[str]] = {}
         for name in layers:
@@ -195,6 +205,12 @@ class Network:
         prepared = self._prepare(images)
         captured: dict[nn.Module, Tensor] = {}
         owner = threading.get_ident()
+        patches = {self.layer(name): patch for name, patch in (through or {}).items()}
+        if LOGITS in {layer.name for layer in patches}:
+            raise NetworkError(
+                f"Nothing follows {self.name}'s logits; name one of its other layers to go through."
+            )
+        patched: set[Layer] = set()
 
         def keep(called: nn.Module, _inputs: Any, output: Any) -> None:
             # A module used twice counts once; another thread that runs `module` itself is none of ours.
@@ -206,15 +222,36 @@ class Network:
             if len(captured) == len(asked):
                 raise _ReachedError
 
+        def put(layer: Layer) -> Callable[..., Tensor | None]:
+            def hook(_called: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
+                if layer in patched or threading.get_ident() != owner:
+                    return None
+                patched.add(layer)
+                if not layer.activated:
+                    return patches[layer](output)
+                after.expect(output, patches[layer])
+                return None
+
+            return hook
+
+        after = AfterActivation()
         with self._lock:
+            # Read first, patched then: what a layer puts out is its own.
             handles = [part.register_forward_hook(keep) for part in asked]
+            handles += [self._captures[layer.name].register_forward_hook(put(layer)) for layer in patches]
             try:
-                self._forward(prepared)
+                with after if patches else nullcontext():
+                    self._forward(prepared)
             except _ReachedError:
                 pass
             finally:
                 for handle in handles:
                     handle.remove()
+        for layer in patches.keys() - patched:
+            raise NetworkError(
+                f"{self.name}'s layer {layer.name!r} comes after {', '.join(n for ns in asked.values() for n in ns)}; "
+                "choose a layer that comes before."
+            )
         got = {name: captured[part] for part, names in asked.items() if part in captured for name in names}
         for name in (name for names in asked.values() for name in names if name not in got):
             raise NetworkError(

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from vislib.patching import first_argument, is_activation
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -25,6 +27,7 @@ class Layer:
     channels: int
     spatial: tuple[int, ...]  # () for dense layers and flat logits
     capture: str  # dotted path of the module whose output is read, "" for the root
+    activated: bool = False  # an activation such as ReLU is the first to see that output
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Call:
     taken: tuple[int, int] | None  # token of the first input
     given: tuple[int, int]  # token of the output
     origin: frozenset[str]  # the convolutions that the output comes from with no other convolution between
+    activated: bool = False  # an activation is applied to the output
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -66,12 +70,24 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class _Provenance(TorchFunctionMode):
-    """Marks each tensor with the convolutions that it directly comes from, in the tensor's own attributes."""
+    """Marks each tensor with the convolutions that it directly comes from, in the tensor's own attributes.
+
+    `activated` collects the tokens of the tensors that an activation was applied to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activated: set[tuple[int, int]] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if is_activation(func) and "vislib_serial" in getattr(
+            source := first_argument(args, kwargs), "__dict__", {}
+        ):
+            self.activated.add((source.__dict__["vislib_serial"], source._version))
+        result = func(*args, **kwargs)
         made = [t for t in tensors_in(result) if not isinstance(t, nn.Parameter)]
         if made:
             origins = [_origin(t) for t in tensors_in((args, kwargs))]
@@ -117,12 +133,12 @@ def record(module: nn.Module, forward: Callable[[], Any]) -> list[Call]:
 
     handles = [part.register_forward_hook(note(name)) for name, part in module.named_modules()]
     try:
-        with torch.no_grad(), _Provenance():
+        with torch.no_grad(), _Provenance() as provenance:
             forward()
     finally:
         for handle in handles:
             handle.remove()
-    return list(calls.values())
+    return [replace(call, activated=call.given in provenance.activated) for call in calls.values()]
 
 
 def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Layer], dict[str, str]]:
@@ -156,8 +172,8 @@ def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Lay
 
 
 def _layer(call: Call, kind: str, norm: Call | None) -> Layer:
-    capture = norm.name if norm is not None and norm.shape == call.shape else call.name
-    return Layer(call.name, kind, call.shape[1], call.shape[2:], capture)
+    read = norm if norm is not None and norm.shape == call.shape else call
+    return Layer(call.name, kind, call.shape[1], call.shape[2:], read.name, read.activated)
 
 
 def _blocks(maps: Iterable[Call], convs: Mapping[str, Call]) -> tuple[list[str], dict[str, str]]:

@@ -1,0 +1,18 @@
+"""Attribution: where in the input a network found what it says; METHODS holds every way to ask."""
+
+from vislib.attribution.ask import attribute, attribution_steps, default_layer, find_method
+from vislib.attribution.method import FAMILIES, METHODS, Method
+from vislib.attribution.result import Attribution
+from vislib.attribution.target import Target
+
+__all__ = [
+    "FAMILIES",
+    "METHODS",
+    "Attribution",
+    "Method",
+    "Target",
+    "attribute",
+    "attribution_steps",
+    "default_layer",
+    "find_method",
+]

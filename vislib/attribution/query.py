@@ -1,0 +1,118 @@
+"""Query: one question to an attribution method, checked, with what every method needs to answer it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from vislib.attribution.result import Attribution
+from vislib.attribution.target import Target
+from vislib.network import Network
+from vislib.parameters import Value
+from vislib.patching import Patch
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+# Bytes that the activations of one batch may take: caches and memory both like small batches.
+_BUDGET = 384 * 2**20
+_LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is asked: `images` [0, 1] on the network's device, a checked `target`, and every parameter's value."""
+
+    method: str
+    signed: bool
+    network: Network
+    images: Float[Tensor, "n c *spatial"]
+    target: Target
+    layer: str  # whose maps a CAM takes; "" for methods without one
+    values: Mapping[str, Value]
+    seed: int
+
+    def number(self, name: str) -> float:
+        """A parameter's value as a float."""
+        return float(self.values[name])
+
+    def whole(self, name: str) -> int:
+        """A parameter's value as an int."""
+        return int(self.values[name])
+
+    def choice(self, name: str) -> str:
+        """A parameter's value as a text."""
+        return str(self.values[name])
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of this query: the same query gives the same map, whatever ran before (CPU)."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def score(
+        self,
+        images: Float[Tensor, "m c *spatial"],
+        rows: Sequence[int] | None = None,
+        through: Mapping[str, Patch] | None = None,
+    ) -> Float[Tensor, "m"]:
+        """The target's score of changed images, differentiable; `rows` says which image each stands for."""
+        output = self.network.activations(images, [self.target.layer], through=through)[self.target.layer]
+        return self.target.of(output, rows)
+
+    def batches(self, m: int, *, gradients: bool = False) -> Iterator[range]:
+        """Split `m` rows into ranges whose activations fit the memory of a small machine."""
+        size = self.batch_size(gradients=gradients)
+        for start in range(0, m, size):
+            yield range(start, min(m, start + size))
+
+    def batch_size(self, *, gradients: bool = False) -> int:
+        """Images that go through the network at once, by the size of its activations for this input."""
+        network = self.network
+        own = int(np.prod(network.input_shape[1:]))
+        grown = max(1.0, int(np.prod(self.images.shape[2:])) / own)
+        elements = own * network.input_shape[0] + sum(
+            layer.channels * int(np.prod(layer.spatial)) for layer in network.layers.values()
+        )
+        bytes_an_image = elements * grown * self.images.element_size() * (3 if gradients else 1)
+        return int(max(1, min(_LARGEST_BATCH, _BUDGET // bytes_an_image)))
+
+    def upsample(self, raw: Float[Tensor, "n *coarse"]) -> Float[Tensor, "n *spatial"]:
+        """Maps at the input's size, by (tri)linear interpolation."""
+        size = tuple(self.images.shape[2:])
+        if tuple(raw.shape[1:]) == size:
+            return raw
+        mode = _MODES[len(size)]
+        return F.interpolate(raw[:, None], size=size, mode=mode, align_corners=False)[:, 0]
+
+    def result(
+        self,
+        raw: Float[Tensor, "n *coarse"],
+        scores: Float[Tensor, "n"],
+        *,
+        values: Float[Tensor, "n *spatial"] | None = None,
+        step: int = 1,
+        steps: int = 1,
+        notes: Sequence[str] = (),
+        numbers: Mapping[str, Float[Tensor, "n"]] | None = None,
+        colour: Float[Tensor, "n c *spatial"] | None = None,
+    ) -> Attribution:
+        """An Attribution of this query; `values` is interpolated from `raw` where a method has no better one."""
+        full = self.upsample(raw) if values is None else values
+        return Attribution(
+            method=self.method,
+            values=array(full),
+            raw=array(raw),
+            signed=self.signed,
+            scores=array(scores),
+            step=step,
+            steps=steps,
+            notes=tuple(notes),
+            numbers={name: array(value) for name, value in (numbers or {}).items()},
+            colour=None if colour is None else array(colour),
+        )
+
+
+def array(tensor: Float[Tensor, "..."]) -> Float32[np.ndarray, "..."]:
+    """A float32 copy that nobody else holds, in the usual order of axes."""
+    return np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy(), dtype=np.float32).copy()

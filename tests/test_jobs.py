@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from synthetic import climb, frame
 
 from vislib.errors import AscentError, VislibError
 from vislib.frames import Frame
-from vislib.jobs import ENDED, Job, Runner
+from vislib.jobs import ENDED, Job, Latest, Runner
 
 LONG = 20.0  # seconds that a test waits for something that comes at once
 
@@ -443,3 +444,15 @@ def test_no_order_of_wishes_loses_a_job_or_a_thread(acts):
         assert runner.shutdown(LONG)
         logging.disable(logging.NOTSET)
     assert runner._thread is None or not runner._thread.is_alive()
+
+
+def test_a_job_of_anything_that_counts_its_steps_keeps_the_newest_result(runner: Runner) -> None:
+    @dataclass
+    class Guess:
+        step: int
+
+    latest = Latest()
+    job = runner.submit(Job("guesses", lambda _: map(Guess, range(5)), history=latest))
+    assert job.wait(LONG)
+    assert job.state == "done"
+    assert (job.step, latest.result) == (4, Guess(4))

@@ -7,10 +7,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from vislib.errors import VislibError
-from vislib.frames import Frame, History
+from vislib.frames import History
 
 State = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
 ENDED: tuple[State, ...] = ("done", "cancelled", "failed")
@@ -18,6 +18,38 @@ ENDED: tuple[State, ...] = ("done", "cancelled", "failed")
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+
+class Step(Protocol):
+    """One partial result of long work: a `Frame`, an `Attribution`."""
+
+    @property
+    def step(self) -> int:
+        """How far the work is."""
+
+
+class Record(Protocol):
+    """Where a job's results go: a `History`, or `Latest`."""
+
+    def append(self, frame: Any) -> None:
+        """Take the next result."""
+
+    def finish(self) -> None:
+        """The work has ended."""
+
+
+class Latest:
+    """Keeps the newest result alone, for work whose earlier results nobody asks for again."""
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def append(self, frame: Any) -> None:
+        """Take the place of the result before."""
+        self.result = frame
+
+    def finish(self) -> None:
+        """Keep it."""
 
 
 class Job:
@@ -35,9 +67,9 @@ class Job:
     def __init__(
         self,
         title: str,
-        frames: Callable[[bytes | None], Iterator[Frame]],
+        frames: Callable[[bytes | None], Iterator[Step]],
         *,
-        history: History | None = None,
+        history: Record | None = None,
         interactive: bool = False,
         steps: int | None = None,
         checkpoint: bytes | None = None,
@@ -45,7 +77,7 @@ class Job:
         self.id = uuid.uuid4().hex[:12]
         self.title = title
         self.frames = frames
-        self.history = History(planned=steps) if history is None else history
+        self.history: Record = History(planned=steps) if history is None else history
         self.interactive = interactive
         self.steps = steps
         self.checkpoint = checkpoint
@@ -53,11 +85,11 @@ class Job:
         self.error: str | None = None
         self.step = 0
         self._pace: tuple[tuple[float, int], ...] = ()  # when the newest frames came
-        self._frame_listeners: list[Callable[[Frame], object]] = []
+        self._frame_listeners: list[Callable[[Any], object]] = []
         self._state_listeners: list[Callable[[Job], object]] = []
         self._end_listeners: list[Callable[[Job], object]] = []
         self._submitted = False
-        self._iterator: Iterator[Frame] | None = None
+        self._iterator: Iterator[Step] | None = None
         self._wish: Literal["pause", "resume", "cancel"] | None = None
         self._over = threading.Event()
 
@@ -69,7 +101,7 @@ class Job:
             return 0.0
         return (pace[-1][1] - pace[0][1]) / (pace[-1][0] - pace[0][0])
 
-    def on_frame(self, listener: Callable[[Frame], object]) -> None:
+    def on_frame(self, listener: Callable[[Any], object]) -> None:
         self._frame_listeners.append(listener)
 
     def on_state(self, listener: Callable[["Job"], object]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vislib import display, owner
 from vislib.errors import ImageError
-from vislib.frames import Best, Frame
+from vislib.frames import Best, Frame, History
 from vislib.jobs import ENDED, Job
 from vislib.packing import join, pack
 
@@ -43,6 +43,7 @@ class Recorder:
         self.run_id = run_id
         self._store = store
         self._job = job
+        assert isinstance(job.history, History), "only frames of images can be stored"
         self._history = job.history
         self._spec = json.dumps(spec)
         self._title = title

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from vislib.errors import VislibError
 from vislib.frames import History
@@ -20,6 +20,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Step(Protocol):
     """One partial result of long work: a `Frame`, an `Attribution`."""
 
@@ -28,6 +29,7 @@ class Step(Protocol):
         """How far the work is."""
 
 
+@runtime_checkable
 class Record(Protocol):
     """Where a job's results go: a `History`, or `Latest`."""
 

@@ -113,8 +113,8 @@
     if (list.length > most) list.shift()
   }
 
-  function register(model, name, view, properties) {
-    model.__module__ = "dashboard.canvas"
+  function register(model, name, view, properties, module = "dashboard.canvas") {
+    model.__module__ = module
     model.__name__ = name
     model.prototype.default_view = view
     model.define(properties)
@@ -833,5 +833,13 @@
   class AddressBar extends LayoutDOM {}
   register(AddressBar, "AddressBar", AddressBarView, ({Str}) => ({query: [Str, ""]}))
 
-  Bokeh.require("base").register_models([Mosaic, UnitFilm, Player, Keys, Download, AddressBar])
+  const {register_models} = Bokeh.require("base")
+  register_models([Mosaic, UnitFilm, Player, Keys, Download, AddressBar])
+
+  // The other files of this folder are loaded before BokehJS (`__javascript__` of their Python models) and leave functions.
+  const kit = {
+    LayoutDOM, LayoutDOMView, Signal0, StageView, TYPING, register, register_models,
+    element, place, put_text, put_attribute, number_text, to_blob, fit_canvas, choose_smoothing,
+  }
+  for (const part of globalThis.vislib_parts ?? []) part(kit)
 })()

@@ -1,10 +1,11 @@
-"""The address is the state: `?network=…&layer=…&unit=…&tab=…&preset=…`, read with suspicion and written back."""
+"""The address is the state: `?network=…&layer=…&unit=…&tab=…&input=…`, read with suspicion and written back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-NAMES = ("network", "layer", "unit", "tab", "preset")
+NAMES = ("network", "layer", "unit", "tab", "preset", "input", "plane", "slice", "target")
+_NUMBERS = ("unit", "slice", "target")
 _LONGEST = 200
 
 
@@ -17,6 +18,10 @@ class Address:
     unit: int | None = None
     tab: str | None = None
     preset: str | None = None
+    input: str | None = None  # a sample's name
+    plane: str | None = None
+    slice: int | None = None
+    target: int | None = None  # the class that attributions explain
 
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> tuple[Address, list[str]]:
@@ -39,12 +44,12 @@ def read(arguments: Mapping[str, Sequence[bytes]]) -> tuple[Address, list[str]]:
             continue
         if len(text) > _LONGEST or not text.isprintable():
             complaints.append(f"The address's {name} is not a name that a {name} can have and was ignored.")
-        elif name == "unit":
+        elif name in _NUMBERS:
             if text.isascii() and text.isdigit() and len(text) < 8:
-                found["unit"] = int(text)
+                found[name] = int(text)
             else:
                 complaints.append(
-                    f"The address's unit is {text!r}, which is no whole number, and was ignored."
+                    f"The address's {name} is {text!r}, which is no whole number, and was ignored."
                 )
         else:
             found[name] = text

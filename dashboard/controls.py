@@ -4,10 +4,10 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from bokeh.models import Button, Column, Div, GridBox, NumericInput, Row, Select, Spinner, Tooltip, UIElement
-from bokeh.models.dom import HTML
+from bokeh.models import Button, Column, Div, GridBox, NumericInput, Row, Select, Spinner, UIElement
 
 from dashboard import styles
+from dashboard.parameter_input import parameter_input
 from dashboard.run import Run
 from dashboard.workspace import Workspace
 from vislib.ascent import PARAMETERS, PRECISIONS, PRESETS, Parameter, Preset
@@ -180,7 +180,7 @@ class Controls:
         for name in names:
             value = getattr(preset, name)
             if name not in self._inputs:
-                self._inputs[name] = self._widget(PARAMETERS[name], value)
+                self._inputs[name] = parameter_input(PARAMETERS[name], value, self._parameter_changed)
             elif self._inputs[name].value != value:
                 self._inputs[name].value = value
         cells: list[tuple[UIElement, int, int]] = [
@@ -188,27 +188,6 @@ class Controls:
         ]
         if cells != self.grid.children:
             self.grid.children = cells
-
-    def _widget(self, parameter: Parameter, value: Any) -> NumericInput | Select:
-        label = parameter.name.replace("_", " ")
-        hint = Tooltip(content=HTML(html=_explain(parameter)), position="left")
-        shared: dict[str, Any] = {
-            "name": f"parameter-{parameter.name}",
-            "title": label,
-            "description": hint,
-            "sizing_mode": "stretch_width",
-            "stylesheets": [styles.FIELD],
-            "margin": 0,
-        }
-        widget: NumericInput | Select
-        if parameter.kind == "choice":
-            widget = Select(value=value, options=[*parameter.choices], **shared)
-        else:
-            widget = NumericInput(
-                value=value, low=parameter.low, high=parameter.high, mode=parameter.kind, **shared
-            )
-        widget.on_change("value", lambda _attr, _old, new: self._parameter_changed(parameter, new))
-        return widget
 
     def update(self, run: Run | None, pending: bool) -> None:
         """Show what the buttons would do to `run`; `pending`: the widgets say other than the run shown."""
@@ -229,9 +208,3 @@ class Controls:
 def _about(preset: Preset) -> str:
     source = f" <span>({escape(preset.source)})</span>" if preset.source else ""
     return f"{escape(preset.description)}{source}"
-
-
-def _explain(parameter: Parameter) -> str:
-    unit = f" in {escape(parameter.unit)}" if parameter.unit else ""
-    span = "" if parameter.kind == "choice" else f"<br>from {parameter.low:g} to {parameter.high:g}{unit}"
-    return f"{escape(parameter.description)}{span}"

@@ -1,10 +1,11 @@
 """The header: which network, on which device, dark or light; and the line that tells what went wrong."""
 
+import re
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 
-from bokeh.models import Button, CustomJS, Div, Row, Select
+from bokeh.models import Button, CustomJS, Div, Row, Select, UIElement
 
 from dashboard import styles
 from dashboard.services import Services
@@ -15,21 +16,25 @@ _JS = Path(__file__).parent / "js"
 
 
 class Header:
-    """Network select, device, theme toggle."""
+    """Network select, input bar, device, theme toggle."""
 
-    def __init__(self, services: Services, workspace: Workspace) -> None:
+    def __init__(self, services: Services, workspace: Workspace, input_bar: UIElement) -> None:
         self._services, self._workspace = services, workspace
         self.network = Select(
             name="network-select",
             title="network",
             options=_labelled(services.network_options()),
             value="",
-            width=330,
+            width=236,
             stylesheets=[styles.INLINE],
             margin=(0, 14, 0, 0),
         )
         self.about = Div(
-            name="network-about", text="", stylesheets=[styles.QUIET], sizing_mode="stretch_width", margin=0
+            name="network-about",
+            text="",
+            stylesheets=[styles.ONE_LINE],
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.device = Div(
             name="device", text=services.device_text, stylesheets=[styles.QUIET], margin=(0, 12, 0, 12)
@@ -45,6 +50,7 @@ class Header:
         self.theme.js_on_click(CustomJS(code=(_JS / "theme.js").read_text()))
         self.root = Row(
             self.network,
+            input_bar,
             self.about,
             self.device,
             self.theme,
@@ -83,6 +89,7 @@ class Header:
         about = f"{network.layers['logits'].channels} classes, input {shape} · <b>{escape(layer)}</b> "
         about += f"{known.channels} units"
         self.about.text = about
+        self.about.html_attributes = {"title": re.sub("<[^>]*>", "", about)}
         document = self.about.document
         if not known.spatial or document is None:
             return

@@ -11,9 +11,11 @@ from bokeh.document import Document
 from bokeh.models import Column, TabPanel, Tabs
 
 from dashboard import address, options, styles
+from dashboard.attribution import AttributionPanel
 from dashboard.canvas import AddressBar, Keys
 from dashboard.features import Features
 from dashboard.header import Header, Notice
+from dashboard.input_bar import InputBar
 from dashboard.rail import Rail
 from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
@@ -21,8 +23,10 @@ from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.workspace import Workspace
 from vislib.ascent import PRESETS, Preset, ascend, default_preset, fast_available
+from vislib.attribution import Target
 from vislib.errors import VislibError
 from vislib.network import Network
+from vislib.probe import LOGITS
 from vislib.store import StoredRun
 
 T = TypeVar("T")
@@ -32,7 +36,7 @@ log = logging.getLogger(__name__)
 _TICK = 33  # ms: no screen shows more, and the browser's credit holds back what it cannot paint
 _SLOW_TICKS = 10
 _RUNS_TICKS = 60
-_TABS = ("Features", "Runs")
+_TABS = ("Features", "Attribution", "Runs")
 
 
 def _precision(shared: Services) -> str:
@@ -67,10 +71,12 @@ class Page:
     def __init__(self, document: Document, shared: Services) -> None:
         self._document, self._services = document, shared
         self.workspace = Workspace()
-        self.header = Header(shared, self.workspace)
+        self.input_bar = InputBar(self.workspace, shared.painter)
+        self.header = Header(shared, self.workspace, self.input_bar.root)
         self.notice = Notice(self.workspace)
         self.rail = Rail(self.workspace)
         self.features = Features(shared, self.workspace, document)
+        self.attribution = AttributionPanel(shared, self.workspace, document)
         self.runs = RunsPanel(shared, self.workspace, self.open_run)
         self.status = Status(shared)
         self.bar = AddressBar(name="address")
@@ -79,6 +85,7 @@ class Page:
             name="tabs",
             tabs=[
                 TabPanel(child=self.features.root, title="Features"),
+                TabPanel(child=self.attribution.root, title="Attribution"),
                 TabPanel(child=self.runs.root, title="Runs"),
             ],
             sizing_mode="stretch_both",
@@ -100,7 +107,7 @@ class Page:
 
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
-        self.workspace.listen("network_name layer unit tab preset", self._write_address)
+        self.workspace.listen("network_name layer unit tab preset input target", self._write_address)
         self.tabs.on_change("active", self._tab_chosen)
         self.keys.on_change("pause_count", lambda _attr, _old, _new: self.features.pause())
 
@@ -109,7 +116,9 @@ class Page:
         document.title = "vislib"
         document.theme = THEME
         main = Column(self.notice.root, self.tabs, name="main", sizing_mode="stretch_both")
-        headless = Column(self.bar, self.keys, self.features.export.download, name="headless")
+        headless = Column(
+            self.bar, self.keys, self.features.export.download, self.attribution.download, name="headless"
+        )
         for root in (self.header.root, self.rail.root, main, self.status.root, headless):
             document.add_root(root)
         document.on_event("document_ready", lambda _event: self._begin())
@@ -175,6 +184,7 @@ class Page:
         asked, self._asked = self._asked, address.Address()
         layer, unit = self._asked_place(network, asked)
         preset = self._asked_preset(network, asked)
+        self.input_bar.asked(asked)
         self.workspace.change(
             network=network,
             layer=layer,
@@ -184,6 +194,7 @@ class Page:
             size=None,
             preset=preset,
         )
+        self._ask_target(network, asked)
         if not self.features.ready:
             self.features.begin()
 
@@ -210,6 +221,14 @@ class Page:
             )
         return self.workspace.now.preset or default_preset(network)
 
+    def _ask_target(self, network: Network, asked: address.Address) -> None:
+        if asked.target is None:
+            return
+        try:
+            self.attribution.classes.choose(Target(asked.target).checked(network, 1).unit[0])
+        except VislibError as error:
+            self.workspace.notify(str(error), "warning")
+
     def _tab_chosen(self, _attr: str, _old: int, new: int) -> None:
         if 0 <= new < len(_TABS):
             self.workspace.change(tab=_TABS[new])
@@ -221,8 +240,10 @@ class Page:
         if now.network is None:
             return
         preset = now.preset.name if now.preset is not None and now.preset.name in PRESETS else None
+        place = self.input_bar.place
+        target = now.target.unit if now.target is not None and now.target.layer == LOGITS else None
         self.bar.query = address.write(
-            address.Address(now.network_name, now.layer, now.unit, now.tab, preset)
+            address.Address(now.network_name, now.layer, now.unit, now.tab, preset, *place, target)
         )
 
     def open_run(self, run_id: str, resume: bool) -> None:
@@ -280,6 +301,8 @@ class Page:
             self.features.tick()
             if self._ticks % _SLOW_TICKS == 0:
                 self.features.slow_tick()
+        elif self.workspace.now.tab == "Attribution":
+            self.attribution.tick()
         elif self._ticks % _RUNS_TICKS == 0:
             self.runs.update()
         if self._ticks % _SLOW_TICKS == 0 and self.features.run is not None:
@@ -288,3 +311,5 @@ class Page:
     def close(self) -> None:
         """The browser has gone: runs go on, nothing of the session stays."""
         self.features.close()
+        self.attribution.close()
+        self.input_bar.close()

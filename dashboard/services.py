@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import models
+from dashboard.answers import Answers
 from dashboard.options import Options
 from dashboard.run import Run
 from vislib.errors import CardError, VislibError
@@ -40,6 +41,7 @@ class Services:
         self.store = RunStore(options.store)
         self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.runner = Runner(str(self.device))
+        self.answers = Answers(self.runner)
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.painter = ThreadPoolExecutor(1, thread_name_prefix="paint")
         self._networks: dict[str, Network] = {}

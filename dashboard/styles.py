@@ -53,6 +53,14 @@ RAIL = (
 
 QUIET = BASE + ":host { color: var(--quiet); } b { color: var(--text); font-weight: 600; }"
 
+ONE_LINE = (
+    QUIET
+    + """
+:host { min-width: 0; overflow: hidden; }
+.bk-clearfix { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+"""
+)
+
 HEADING = (
     BASE
     + """
@@ -132,5 +140,63 @@ SLIDER = (
 .noUi-handle { background: var(--surface); border: 2px solid var(--accent); box-shadow: none; border-radius: 50%; }
 .noUi-handle::before, .noUi-handle::after { display: none; }
 .bk-slider-title { color: var(--quiet); } .bk-slider-title .bk-slider-value { color: var(--text); }
+"""
+)
+
+CLASSES = (
+    BASE
+    + """
+.bk-btn-group { width: 100%; height: auto; gap: 3px; display: flex; }
+.bk-btn-group > .bk-btn {
+  text-align: left; justify-content: flex-start; border: 1px solid var(--line) !important;
+  border-radius: 4px !important;
+  padding: 5px 9px; margin: 0; box-shadow: none; color: var(--text); white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; font-variant-numeric: tabular-nums;
+  background: linear-gradient(var(--accent-soft), var(--accent-soft)) 0 0 / var(--share, 0%) 100% no-repeat;
+  background-color: var(--surface);
+}
+.bk-btn-group > .bk-btn:hover { border-color: var(--quiet) !important; }
+.bk-btn-group > .bk-btn.bk-active {
+  border-color: var(--accent) !important; box-shadow: inset 3px 0 0 var(--accent); font-weight: 600; color: var(--text);
+}
+.bk-btn-group > .bk-btn:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+"""
+)
+
+CARD = (
+    BASE
+    + """
+:host { background: var(--surface); border: 1px solid var(--line); border-radius: 6px; padding: 7px 8px 6px;
+  min-height: 0; }
+"""
+)
+
+PLAIN_BUTTON = (
+    BASE
+    + """
+.bk-btn { padding: 3px 7px; min-width: 26px; border-color: transparent; background: transparent; color: var(--quiet); }
+.bk-btn:hover { background: var(--sunken); color: var(--text); }
+.bk-btn.bk-active { background: var(--accent-soft); color: var(--accent); }
+"""
+)
+
+SCROLL = BASE + ":host { overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; }"
+
+
+def tiles(columns: int) -> str:
+    """A grid of equal tiles that share all the room."""
+    return (
+        BASE
+        + f":host {{ grid-template-columns: repeat({columns}, minmax(0, 1fr)) !important; "
+        + "grid-auto-rows: minmax(0, 1fr) !important; grid-template-rows: none !important; }"
+    )
+
+
+FOOT = (
+    BASE
+    + """
+:host { color: var(--quiet); font-size: 11.5px; line-height: 24px; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; font-variant-numeric: tabular-nums; min-width: 0; }
+.bk-clearfix { overflow: hidden; text-overflow: ellipsis; }
 """
 )

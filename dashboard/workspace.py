@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashboard.inputs import Choice, Input
 from vislib.ascent import Preset
+from vislib.attribution import Target
 from vislib.network import Network
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ class Choices:
     size: int | None = None  # side of the image in pixels; None: the network's own
     precision: str = "exact"
     tab: str = "Features"
+    choice: Choice | None = None  # which picture or slice is wanted, and ...
+    input: Input | None = None  # ... the last one that was prepared
+    target: Target | None = None  # what attributions explain; None until the classes are known
     opened: str | None = None  # id of a stored run that is shown in place of the layer's page
 
 

@@ -15,9 +15,20 @@ def arguments_of(query: str) -> dict[str, list[bytes]]:
     return {name: [value.encode() for value in values] for name, values in parse_qs(query[1:]).items()}
 
 
-@given(network=NAMES, layer=NAMES, unit=st.integers(0, 9_999_999), preset=st.none() | NAMES)
-def test_what_is_written_is_read_back(network: str, layer: str, unit: int, preset: str | None) -> None:
-    said = address.Address(network, layer, unit, "Runs", preset)
+NUMBERS = st.integers(0, 9_999_999)
+
+
+@given(
+    network=NAMES,
+    layer=NAMES,
+    unit=NUMBERS,
+    preset=st.none() | NAMES,
+    place=st.tuples(NAMES, st.none() | NAMES, st.none() | NUMBERS, st.none() | NUMBERS),
+)
+def test_what_is_written_is_read_back(
+    network: str, layer: str, unit: int, preset: str | None, place: tuple[object, ...]
+) -> None:
+    said = address.Address(network, layer, unit, "Runs", preset, *place)
     read, complaints = address.read(arguments_of(address.write(said)))
     assert read == said
     assert complaints == []
@@ -28,8 +39,9 @@ def test_what_is_written_is_read_back(network: str, layer: str, unit: int, prese
 )
 def test_no_request_breaks_it(arguments: dict[str, list[bytes]]) -> None:
     read, complaints = address.read(arguments)
-    assert read.unit is None or read.unit >= 0
-    for name in ("network", "layer", "tab", "preset"):
+    for number in (read.unit, read.slice, read.target):
+        assert number is None or number >= 0
+    for name in ("network", "layer", "tab", "preset", "input", "plane"):
         value = getattr(read, name)
         assert value is None or (value.isprintable() and 0 < len(value) <= 200)
     assert len(complaints) <= len(address.NAMES)

@@ -1,0 +1,184 @@
+"""The Attribution panel: the input, what the network says to it, and two to six methods' maps side by side."""
+
+from concurrent.futures import Future
+from contextlib import suppress
+
+from bokeh.document import Document
+from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
+
+from dashboard import styles
+from dashboard.answers import Answers
+from dashboard.canvas import Download
+from dashboard.class_list import ClassList, caption
+from dashboard.lens_controls import LensControls
+from dashboard.map_files import TYPES, build, look_of
+from dashboard.method_card import FILES, MethodCard
+from dashboard.overlay import Lens, Overlay
+from dashboard.services import Services
+from dashboard.workspace import Workspace
+from vislib.attribution import METHODS
+from vislib.errors import VislibError
+
+FIRST = ("Grad-CAM", "Grad-CAM++", "Guided backprop", "Integrated gradients", "SmoothGrad", "Occlusion")
+FEWEST, MOST = 2, 6
+
+
+class AttributionPanel:
+    """Keeps the cards on the workspace's input and target."""
+
+    def __init__(self, services: Services, workspace: Workspace, document: Document) -> None:
+        self._services, self._workspace, self._document = services, workspace, document
+        self.answers: Answers = services.answers
+        self.lens = Lens(name="lens")
+        self.classes = ClassList(self.answers, workspace)
+        self.controls = LensControls(self.lens)
+        self.download = Download(name="map-download")
+        self.cards: list[MethodCard] = []
+        self._free = list(range(1, MOST + 1))
+        self._build()
+        for method in FIRST:
+            if method in METHODS:
+                self._add(method)
+        self._lay_out()
+        self.add.on_click(self._add_clicked)
+        workspace.listen("network", self._network_opened)
+        workspace.listen("input", self._show_input)
+        workspace.listen("target tab", self.ask)
+
+    def _build(self) -> None:
+        self.picture = Overlay(
+            name="input-overlay",
+            lens=self.lens,
+            placeholder="no input yet",
+            show_overlay=False,
+            sizing_mode="stretch_width",
+            height=236,
+            margin=0,
+        )
+        self.caption = Div(
+            name="input-caption",
+            text="",
+            stylesheets=[styles.QUIET],
+            sizing_mode="stretch_width",
+            margin=(6, 0, 0, 0),
+        )
+        self.view = RadioButtonGroup(
+            name="attribution-view", labels=["Maps", "Check"], active=0, margin=(14, 16, 0, 0)
+        )
+        self.add = Button(name="method-add", label="Add a method", width=110, margin=(14, 0, 0, 8))
+        self.grid = GridBox(name="method-grid", children=[], spacing=8, sizing_mode="stretch_both", margin=0)
+        left = Column(
+            self.picture,
+            self.caption,
+            self.classes.root,
+            width=236,
+            sizing_mode="stretch_height",
+            margin=(8, 16, 0, 0),
+            stylesheets=[styles.SCROLL],
+        )
+        bar = Row(
+            self.view,
+            self.controls.root,
+            self.add,
+            sizing_mode="stretch_width",
+            margin=(2, 0, 8, 0),
+        )
+        self.maps = Column(self.grid, sizing_mode="stretch_both", margin=0)
+        right = Column(bar, self.maps, sizing_mode="stretch_both", margin=(4, 0, 0, 0))
+        self.root = Row(left, right, sizing_mode="stretch_both", margin=0)
+
+    def _add(self, method: str) -> None:
+        card = MethodCard(
+            self._free.pop(0),
+            method,
+            answers=self.answers,
+            workspace=self._workspace,
+            lens=self.lens,
+            removed=self._remove,
+            export=self._export,
+        )
+        if self._workspace.now.network is not None:
+            card.network_opened(self._workspace.network)
+        self.cards.append(card)
+
+    def _add_clicked(self) -> None:
+        if not self._free:
+            return
+        shown = {card.chosen.name for card in self.cards}
+        self._add(next((name for name in METHODS if name not in shown), next(iter(METHODS))))
+        self._lay_out()
+        self.cards[-1].ask()
+
+    def _remove(self, card: MethodCard) -> None:
+        if len(self.cards) <= FEWEST or card not in self.cards:
+            return
+        card.close()
+        self.cards.remove(card)
+        self._free = sorted([*self._free, card.number])
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        count = len(self.cards)
+        columns = 2 if count in (2, 4) else 3
+        self.grid.stylesheets = [styles.tiles(columns)]
+        self.grid.children = [(card.root, at // columns, at % columns) for at, card in enumerate(self.cards)]
+        self.add.disabled = not self._free
+        for card in self.cards:
+            card.remove.disabled = count <= FEWEST
+
+    def _network_opened(self) -> None:
+        if self._workspace.now.network is not None:
+            for card in self.cards:
+                card.network_opened(self._workspace.network)
+
+    def _show_input(self) -> None:
+        one = self._workspace.now.input
+        if one is None:
+            self.picture.clear()
+            self.caption.text = ""
+            return
+        self.picture.description = f"The input as the network sees it: {one.words}"
+        self.picture.show(one.picture, outline=one.mask)
+        self.caption.text = caption(one)
+        self.ask()
+
+    def ask(self) -> None:
+        """Compute what the cards lack, when the panel is looked at."""
+        if self._workspace.now.tab != "Attribution":
+            return
+        for card in sorted(self.cards, key=lambda card: not card.chosen.quick):
+            card.ask()
+
+    def tick(self) -> None:
+        """Show what has come."""
+        self.classes.tick()
+        for card in self.cards:
+            card.tick()
+
+    def _export(self, card: MethodCard, what: str) -> None:
+        shown = card.shown
+        if what not in [name for _, name in FILES]:
+            return
+        if shown is None:
+            self._workspace.notify("There is no map to save yet: wait until it has come.", "warning")
+            return
+        work = self._services.painter.submit(build, what, *shown, look_of(self.lens))
+
+        def done(future: "Future[tuple[str, bytes]]") -> None:
+            with suppress(AttributeError):  # the session has ended meanwhile
+                self._document.add_next_tick_callback(lambda: self._hand_over(future))
+
+        work.add_done_callback(done)
+
+    def _hand_over(self, future: "Future[tuple[str, bytes]]") -> None:
+        try:
+            name, data = future.result()
+        except (VislibError, MemoryError) as error:
+            self._workspace.notify(str(error), "warning")
+            return
+        self.download.save(data, name, TYPES[name.rsplit(".", 1)[1]])
+
+    def close(self) -> None:
+        """The browser has gone: nobody waits for its maps."""
+        for card in self.cards:
+            card.close()

@@ -1,0 +1,210 @@
+"""The input bar: which sample or upload all tabs look at, and of a volume which plane and slice."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import replace
+from typing import IO
+
+from bokeh.models import Row, Select, Slider
+
+from dashboard import styles
+from dashboard.address import Address
+from dashboard.inputs import Choice, Input, Inputs
+from dashboard.upload import Upload
+from dashboard.workspace import Workspace
+from vislib.errors import ImageError
+from vislib.images import FILE_BYTES, FITS, read_picture
+from vislib.network import Network
+from vislib.volumes import PLANES
+
+
+class InputBar:
+    """Input select, plane, slice, fit and upload; prepares what they say off the event loop."""
+
+    def __init__(self, workspace: Workspace, executor: Executor) -> None:
+        self._workspace, self._executor = workspace, executor
+        self.inputs = Inputs()
+        self.select = Select(
+            name="input-select",
+            title="input",
+            options=self.inputs.names(),
+            value="",
+            width=196,
+            stylesheets=[styles.INLINE],
+            margin=(0, 8, 0, 0),
+        )
+        self.plane = Select(
+            name="input-plane", options=[*PLANES], value=PLANES[0], width=88, margin=(0, 8, 0, 0)
+        )
+        self.slice = Slider(
+            name="input-slice",
+            start=0,
+            end=1,
+            value=0,
+            step=1,
+            width=120,
+            show_value=False,
+            margin=(0, 12, 0, 6),
+            stylesheets=[styles.SLIDER],
+            html_attributes={"title": "Slice"},
+        )
+        self.fit = Select(
+            name="input-fit",
+            options=[(name, name) for name in FITS],
+            value="crop",
+            width=84,
+            margin=(0, 8, 0, 0),
+            html_attributes={"title": "; ".join(f"{name}: {words}" for name, words in FITS.items())},
+        )
+        self.upload = Upload(
+            name="upload",
+            label="Upload",
+            words="Drop a PNG, JPEG, WebP or TIFF picture to look at it",
+            accept=".png,.jpg,.jpeg,.webp,.tif,.tiff,image/png,image/jpeg,image/webp,image/tiff",
+            limit=FILE_BYTES,
+            width=92,
+            margin=0,
+        )
+        for widget in (self.plane, self.fit):
+            widget.stylesheets = [styles.FIELD]
+        self.root = Row(
+            self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
+        )
+        self._showing = self._busy = self._again = self._by_hand = False
+        self._wire()
+
+    def _wire(self) -> None:
+        self.select.on_change("value", lambda _attr, _old, new: self._choose(name=new, index=None))
+        self.plane.on_change("value", lambda _attr, _old, new: self._choose(plane=new, index=None))
+        self.slice.on_change("value", lambda _attr, _old, new: self._choose(index=int(new)))
+        self.fit.on_change("value", lambda _attr, _old, new: self._choose(fit=new))
+        self.upload.on_done(self._uploaded)
+        self.upload.on_problem(lambda sentence: self._workspace.notify(sentence, "warning"))
+        self._workspace.listen("network", self._network_opened)
+        self._workspace.listen("choice network", self._prepare)
+        self._workspace.listen("choice input", self._show)
+
+    @property
+    def place(self) -> tuple[str | None, str | None, int | None]:
+        """Input, plane and slice for an address; nothing where the input is a person's own."""
+        choice = self._workspace.now.choice
+        if choice is None or not self.inputs.is_sample(choice.name):
+            return None, None, None
+        if not self.inputs.is_volume(choice.name):
+            return choice.name, None, None
+        return choice.name, choice.plane, choice.index
+
+    def asked(self, address: Address) -> None:
+        """Take what an address names; what is not there is told and left."""
+        if address.input is None:
+            return
+        if not self.inputs.is_sample(address.input):
+            self._workspace.notify(f"There is no sample {address.input!r}; choose an input.", "warning")
+            return
+        plane = address.plane if address.plane in PLANES else PLANES[0]
+        self._by_hand = True
+        self._workspace.change(choice=Choice(address.input, plane, address.slice))
+
+    def _network_opened(self) -> None:
+        network = self._workspace.now.network
+        if network is not None and not self._by_hand:
+            self._workspace.change(choice=self.inputs.first_for(network))
+
+    def _choose(self, **values: object) -> None:
+        choice = self._workspace.now.choice
+        if self._showing or choice is None:
+            return
+        new = replace(choice, **values)
+        known = {name for names in self.inputs.names().values() for name in names}
+        if new.name in known and new.plane in PLANES and new.fit in FITS:  # a browser may say anything
+            self._by_hand = True
+            self._workspace.change(choice=new)
+
+    def _uploaded(self, name: str, file: IO[bytes]) -> None:
+        document = self.upload.document
+
+        def read() -> None:
+            try:
+                with file:
+                    picture = read_picture(file.read(), name)
+            except ImageError as error:
+                sentence = str(error)
+                self._later(document, lambda: self._workspace.notify(sentence, "warning"))
+            else:
+                self._later(document, lambda: self._added(self.inputs.add(picture)))
+
+        self._executor.submit(read)
+
+    def _added(self, name: str) -> None:
+        self._by_hand = True
+        self._workspace.change(choice=Choice(name, fit=self.fit.value))
+
+    def close(self) -> None:
+        """The session has ended: an unfinished upload is dropped."""
+        self.upload.close()
+
+    def _prepare(self) -> None:
+        """Prepare the chosen input for the network: one at a time, and after each the newest choice alone."""
+        network, choice, document = (
+            self._workspace.now.network,
+            self._workspace.now.choice,
+            self.select.document,
+        )
+        if network is None or choice is None:
+            return
+        if self._busy:
+            self._again = True
+            return
+        self._busy = True
+
+        def work() -> None:
+            try:
+                found: Input | str = self.inputs.prepare(choice, network)
+            except ImageError as error:
+                found = str(error)
+            self._later(document, lambda: self._prepared(network, choice, found))
+
+        self._executor.submit(work)
+
+    def _prepared(self, network: Network, choice: Choice, found: Input | str) -> None:
+        self._busy = False
+        now = self._workspace.now
+        if (network, choice) == (now.network, now.choice):
+            if isinstance(found, str):
+                self._workspace.change(input=None)
+                self._workspace.notify(found, "warning")
+            else:
+                self._workspace.change(input=found)
+        if self._again:
+            self._again = False
+            self._prepare()
+
+    def _show(self) -> None:
+        """Let the widgets say what is chosen."""
+        choice, found = self._workspace.now.choice, self._workspace.now.input
+        if choice is None:
+            return
+        volume = self.inputs.is_volume(choice.name)
+        self._showing = True
+        try:
+            if self.select.options != (options := self.inputs.names()):
+                self.select.options = options
+            self.select.value = choice.name
+            self.plane.value, self.fit.value = choice.plane, choice.fit
+            self.plane.visible = self.slice.visible = volume
+            self.fit.visible = not volume
+            if volume:
+                self.slice.end = self.inputs.slices(choice) - 1
+                at = choice.index
+                if at is None and found is not None and found.choice == choice and found.slice is not None:
+                    at = found.slice.index
+                if at is not None and self.slice.value != at:
+                    self.slice.value = at
+        finally:
+            self._showing = False
+
+    @staticmethod
+    def _later(document: object, callback: Callable[[], None]) -> None:
+        with suppress(AttributeError):  # the session has ended meanwhile
+            document.add_next_tick_callback(callback)  # type: ignore[attr-defined]

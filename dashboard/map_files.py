@@ -1,0 +1,70 @@
+"""Files of a map: overlay and map as PNG, values as .npy, and a slice's map as NIfTI on its volume's own grid."""
+
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from dashboard import palettes
+from dashboard.answers import Question
+from dashboard.overlay import Lens
+from vislib import display
+from vislib.attribution import Attribution
+from vislib.errors import ImageError
+from vislib.volumes import write_map
+
+LEAST = 512  # pixels of a PNG's longer side: smaller pictures are enlarged by a whole factor
+TYPES = {"png": "image/png", "npy": "application/octet-stream", "gz": "application/gzip"}
+
+
+def build(what: str, question: Question, result: Attribution, look: dict[str, object]) -> tuple[str, bytes]:
+    """File name and content; `look` is `look_of` the lens. Raises ImageError where there is no such file."""
+    one = question.input
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{one.stem}-{question.method.name}")
+    values = result.values[0]
+    if what == "map.npy":
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        return f"{stem}.npy", buffer.getvalue()
+    if what == "map.nii.gz":
+        if one.slice is None or one.volume is None:
+            raise ImageError(
+                f"{one.words} is no slice of a volume, so there is no grid to put the map on: save it as .npy or PNG."
+            )
+        return f"{stem}.nii.gz", write_map(one.volume, one.slice.back(values))
+    if what in ("overlay.png", "map.png"):
+        kind = what.removesuffix(".png")
+        return f"{stem}-{kind}.png", display.png(_painted(kind, question, result, look))
+    raise ImageError(f"There is no file {what!r} of a map; choose one from the menu.")
+
+
+def look_of(lens: Lens) -> dict[str, object]:
+    """How the maps are shown at present."""
+    return {
+        name: getattr(lens, name)
+        for name in ("opacity", "palette", "diverging", "threshold", "alpha_by_value", "smooth")
+    }
+
+
+def _painted(kind: str, question: Question, result: Attribution, look: dict[str, object]) -> np.ndarray:
+    with Image.open(io.BytesIO(question.input.picture)) as image:
+        picture = np.asarray(image.convert("RGB"))
+    values = result.values[0] if look["smooth"] else _blocks(result.raw[0], picture.shape[:2])
+    factor = max(1, -(-LEAST // max(picture.shape[:2])))
+    picture, values = (array.repeat(factor, 0).repeat(factor, 1) for array in (picture, values))
+    palette = str(look["diverging"] if result.signed else look["palette"])
+    if kind == "map":
+        return palettes.coloured(values, result.signed, palette, 0.0, False)[..., :3]
+    layer = palettes.coloured(
+        values, result.signed, palette, float(look["threshold"]), bool(look["alpha_by_value"])
+    )
+    return palettes.over(picture, layer, float(look["opacity"]))
+
+
+def _blocks(raw: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The map's own values as blocks."""
+    rows, columns = (
+        np.arange(pixels) * places // pixels for pixels, places in zip(size, raw.shape, strict=True)
+    )
+    return raw[rows][:, columns]

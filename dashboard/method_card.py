@@ -1,0 +1,298 @@
+"""A method's card: which method with which parameters, its map over the input, and how far it is."""
+
+from collections.abc import Callable
+from html import escape
+
+import numpy as np
+from bokeh.models import Button, Column, Div, Dropdown, GridBox, Row, Select, Toggle
+
+from dashboard import styles
+from dashboard.answers import Answer, Answers, Question
+from dashboard.overlay import Lens, Overlay
+from dashboard.parameter_input import parameter_input
+from dashboard.workspace import Workspace
+from vislib import display
+from vislib.attribution import FAMILIES, METHODS, Attribution, Method, default_layer
+from vislib.errors import VislibError
+from vislib.network import Network
+from vislib.parameters import Parameter, Value
+
+FILES = (
+    ("Overlay, PNG", "overlay.png"),
+    ("Map alone, PNG", "map.png"),
+    ("Values, .npy", "map.npy"),
+    ("NIfTI on the volume's grid", "map.nii.gz"),
+)
+_LAST = ""  # the layer menu's entry for the method's own choice
+
+
+class MethodCard:
+    """One of the maps that stand side by side; `ask` computes what its widgets say, `tick` shows what has come."""
+
+    def __init__(
+        self,
+        number: int,
+        method: str,
+        *,
+        answers: Answers,
+        workspace: Workspace,
+        lens: Lens,
+        removed: Callable[["MethodCard"], None],
+        export: Callable[["MethodCard", str], None],
+    ) -> None:
+        self.number = number
+        self._answers, self._workspace = answers, workspace
+        self._answer: Answer | None = None
+        self._question: Question | None = None
+        self._shown: Attribution | None = None  # what the overlay shows
+        self._asked_for = ""
+        self._showing = False
+        self._values: dict[str, Value] = {}
+        self._build(number, method, lens)
+        self.method.on_change("value", lambda _attr, _old, _new: self._method_chosen())
+        self.layer.on_change("value", lambda _attr, _old, _new: self.ask())
+        self.gear.on_change("active", lambda _attr, _old, new: self.grid.update(visible=new))
+        self.colours.on_change("active", lambda _attr, _old, _new: self._push(again=True))
+        self.stop.on_click(self._stop)
+        self.remove.on_click(lambda: removed(self))
+        self.files.on_click(lambda event: export(self, str(getattr(event, "item", ""))))
+        self._method_chosen(ask=False)
+
+    def _build(self, number: int, method: str, lens: Lens) -> None:
+        small = {"margin": 0, "stylesheets": [styles.PLAIN_BUTTON]}
+        name = f"method-{number}"
+        groups = {
+            family: [one.name for one in METHODS.values() if one.family == family] for family in FAMILIES
+        }
+        self.method = Select(
+            name=name,
+            options={family: names for family, names in groups.items() if names},
+            value=method,
+            sizing_mode="stretch_width",
+            stylesheets=[styles.FIELD],
+            margin=(0, 4, 0, 0),
+        )
+        self.layer = Select(
+            name=f"{name}-layer",
+            options=[(_LAST, "last layer")],
+            value=_LAST,
+            width=96,
+            stylesheets=[styles.FIELD],
+            margin=(0, 2, 0, 0),
+            html_attributes={"title": "Layer whose maps are taken"},
+        )
+        self.gear = Toggle(
+            name=f"{name}-settings", label="⚙", html_attributes={"title": "Parameters"}, **small
+        )
+        self.files = Dropdown(
+            name=f"{name}-export", label="⤓", menu=[*FILES], html_attributes={"title": "Save"}, **small
+        )
+        self.remove = Button(
+            name=f"{name}-remove", label="✕", html_attributes={"title": "Remove this method"}, **small
+        )
+        self.grid = GridBox(
+            children=[],
+            spacing=(4, 6),
+            sizing_mode="stretch_width",
+            margin=(6, 0, 2, 0),
+            visible=False,
+            stylesheets=[
+                styles.BASE + ":host { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }"
+            ],
+        )
+        self.overlay = Overlay(
+            name=f"{name}-overlay",
+            lens=lens,
+            placeholder="waiting for an input",
+            sizing_mode="stretch_both",
+            margin=(6, 0, 4, 0),
+        )
+        self.foot = Div(
+            name=f"{name}-foot", text="", stylesheets=[styles.FOOT], sizing_mode="stretch_width", margin=0
+        )
+        self.colours = Toggle(
+            name=f"{name}-colours",
+            label="RGB",
+            visible=False,
+            html_attributes={"title": "The gradient's own colours"},
+            **small,
+        )
+        self.stop = Button(name=f"{name}-stop", label="Stop", visible=False, **small)
+        head = Row(
+            self.method,
+            self.layer,
+            self.gear,
+            self.files,
+            self.remove,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        foot = Row(self.foot, self.colours, self.stop, sizing_mode="stretch_width", margin=0, height=24)
+        self.root = Column(
+            head, self.grid, self.overlay, foot, sizing_mode="stretch_both", stylesheets=[styles.CARD]
+        )
+
+    @property
+    def chosen(self) -> Method:
+        """The method that the card asks; the first one where a browser says something else."""
+        return METHODS.get(self.method.value) or next(iter(METHODS.values()))
+
+    @property
+    def settings(self) -> tuple[str, str | None, dict[str, Value]]:
+        """Name, layer and parameters, as a check asks them again."""
+        return self.chosen.name, self._layer(), dict(self._values)
+
+    @property
+    def shown(self) -> tuple[Question, Attribution] | None:
+        """What the overlay shows, where it answers the present question."""
+        if self._shown is None or self._question is None or self.overlay.stale:
+            return None
+        return self._question, self._shown
+
+    def _layer(self) -> str | None:
+        network = self._workspace.now.network
+        if "layer" not in self.chosen.needs or network is None or self.layer.value not in network.layers:
+            return None
+        return self.layer.value
+
+    def _method_chosen(self, *, ask: bool = True) -> None:
+        method = self.chosen
+        self._values = method.defaults()
+        self.grid.children = [
+            (parameter_input(one, self._values[one.name], self._changed, self.method.name), at // 2, at % 2)
+            for at, one in enumerate(method.parameters)
+        ]
+        self.gear.visible = bool(method.parameters)
+        self.layer.visible = "layer" in method.needs
+        self.method.html_attributes = {"title": f"{method.description} ({method.source})"}
+        if ask:
+            self.ask()
+
+    def _changed(self, parameter: Parameter, value: object) -> None:
+        try:
+            if value is None:
+                raise VislibError(
+                    f"{parameter.name} was left empty; it stays at {self._values[parameter.name]}."
+                )
+            self._values[parameter.name] = parameter.check(value)
+        except VislibError as error:
+            self._workspace.notify(str(error), "warning")
+            return
+        self.ask()
+
+    def network_opened(self, network: Network) -> None:
+        """Offer the network's layers."""
+        names = [layer.name for layer in network.layers.values() if max(layer.spatial, default=1) > 1]
+        try:
+            last = f"last: {default_layer(network)}"
+        except VislibError:
+            last = "no layer"
+        self.layer.options = [(_LAST, last), *((name, name) for name in names)]
+        if self.layer.value not in names:
+            self.layer.value = _LAST
+
+    def ask(self) -> None:
+        """Compute the map of the present input and target; what is shown is dimmed until it has come."""
+        now = self._workspace.now
+        if now.tab != "Attribution" or now.network is None or now.input is None or now.target is None:
+            if self._shown is not None and now.tab == "Attribution":
+                self.overlay.stale = True
+            return
+        question = Question(now.network, now.input, now.target, self.chosen, self._layer(), self._values | {})
+        known = self._answer is not None and self._answer.state != "cancelled"
+        if known and self._question is not None and question.key == self._question.key:
+            return
+        self.close()
+        self._question = question
+        problem = self.chosen.check(now.network)
+        if problem:
+            self._refuse(problem)
+            return
+        if self._shown is not None or self.overlay.tick:
+            self.overlay.stale = True
+        self.overlay.placeholder = "computing …"
+        self._answer = self._answers.ask(question)
+        self.tick()
+
+    def _refuse(self, problem: str) -> None:
+        """Show a sentence in the map's place."""
+        self._answer, self._shown = None, None
+        self.overlay.placeholder = problem
+        self.overlay.clear()
+        self.foot.text, self.stop.visible, self.colours.visible = "", False, False
+
+    def tick(self) -> None:
+        """Show what has come since the last time, as soon as the browser has painted what came before."""
+        answer, question = self._answer, self._question
+        if answer is None or question is None:
+            return
+        if answer.state == "failed":
+            self._refuse(answer.error or "The method failed.")
+            return
+        running = answer.state in ("queued", "running") and not question.method.quick
+        if self.stop.visible != running:
+            self.stop.visible = running
+        if answer.result is not None and answer.result is not self._shown:
+            if self.overlay.ack >= self.overlay.tick or answer.result.done:
+                self._push()
+        elif answer.state == "cancelled" and self._shown is not None and not self.overlay.stale:
+            self._tell(self._shown, "stopped")
+
+    def _push(self, *, again: bool = False) -> None:
+        """Send the newest map to the browser."""
+        if self._answer is None or self._question is None:
+            return
+        result = self._shown if again else self._answer.result
+        if result is None:
+            return
+        one = self._question.input
+        self._shown = result
+        has_colours = result.colour is not None and result.colour.shape[1] == 3
+        self.colours.visible = has_colours
+        colour = _coloured(result) if has_colours and self.colours.active else b""
+        whole = result.done or self._answer.state == "cancelled"
+        self.overlay.description = f"{self.chosen.name}: where {one.words} answers for the target"
+        self.overlay.show(
+            one.picture,
+            result.values[0],
+            raw=result.raw[0] if result.raw[0].shape != result.values[0].shape else None,
+            signed=result.signed,
+            colour=colour,
+            outline=one.mask,
+            note=_short_note(result),
+            progress=1.0 if whole else max(0.02, min(0.99, result.step / max(1, result.steps))),
+        )
+        self._tell(result, "")
+
+    def _tell(self, result: Attribution, state: str) -> None:
+        words = [f"score {result.scores[0]:.3g}"]
+        if not result.done:
+            words.append(state or f"{result.step / max(1, result.steps):.0%}".replace("%", " %"))
+        text = " · ".join([*words, *(escape(note) for note in result.notes)])
+        self.foot.html_attributes = {"title": " ".join(result.notes)}
+        self.foot.text = text
+
+    def _stop(self) -> None:
+        self._answers.stop(self._answer.job if self._answer is not None else None)
+
+    def close(self) -> None:
+        """Nobody looks at it any more."""
+        if self._answer is not None and self._answer.job is not None and self._answer.state != "done":
+            self._answers.stop(self._answer.job)
+
+
+def _short_note(result: Attribution) -> str:
+    """Words for the picture's corner: that a map shows nothing for the target must not look like a black map."""
+    values = result.values[0]
+    if not np.any(values):
+        return ""  # the overlay says it
+    return "nothing speaks for it here" if not (values > 0).any() else ""
+
+
+def _coloured(result: Attribution) -> bytes:
+    """The gradient's channels as colours around grey, as papers print them."""
+    assert result.colour is not None
+    colour = result.colour[0]
+    strongest = float(np.abs(colour).max()) or 1.0
+    pixels = np.rint(255 * np.clip(0.5 + 0.5 * colour / strongest, 0, 1)).astype(np.uint8)
+    return display.png(np.moveaxis(pixels, 0, -1))

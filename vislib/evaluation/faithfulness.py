@@ -1,0 +1,182 @@
+"""Faithfulness: does the class's probability follow a map? Deletion and insertion curves (RISE)."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vislib.attribution.target import Target
+from vislib.errors import AttributionError
+from vislib.evaluation.scores import batch_size, class_target, probability
+from vislib.network import Network
+
+STEPS = 28
+BLUR_WIDTH, BLUR_SIGMA = 11, 5.0  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Probability of the class while more and more pixels are deleted or inserted, the map's largest first."""
+
+    fractions: Float[np.ndarray, " points"]
+    probabilities: Float[np.ndarray, "n points"]
+
+    @property
+    def auc(self) -> Float[np.ndarray, " n"]:
+        """Area under each curve, by the trapezoid rule."""
+        return np.trapezoid(self.probabilities, self.fractions, axis=1)
+
+
+Steps = Generator[float, None, Curve]  # yields the share that is done, and returns the curve
+
+
+def places(maps: Float[np.ndarray, "n *spatial"], seed: int = 0) -> Int[np.ndarray, "n pixels"]:
+    """Each pixel's place when a map is sorted, 0 for its largest value; ties fall in a random order."""
+    flat = maps.reshape(len(maps), -1)
+    if not np.isfinite(flat).all():
+        raise AttributionError(
+            "A map with NaN or infinite values was to be judged; give maps of finite numbers."
+        )
+    shuffled = np.random.default_rng(seed).permutation(flat.shape[1])
+    order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(flat.shape[1])[None], axis=1)
+    return ranks
+
+
+def blurred(
+    images: Float[Tensor, "n c *spatial"], width: int = BLUR_WIDTH, sigma: float = BLUR_SIGMA
+) -> Float[Tensor, "n c *spatial"]:
+    """Gaussian blur over a window of `width` (odd) pixels along every axis; borders are repeated."""
+    offsets = torch.arange(width, device=images.device) - width // 2
+    weights = torch.exp(-((offsets / sigma) ** 2) / 2).to(images.dtype)
+    weights = weights / weights.sum()
+    for axis in range(2, images.ndim):
+        size = images.shape[axis]
+        place = torch.arange(size, device=images.device)
+        shifted = (
+            weight * images.index_select(axis, (place + offset).clamp(0, size - 1))
+            for weight, offset in zip(weights, offsets, strict=True)
+        )
+        images = torch.stack(list(shifted)).sum(0)
+    return images
+
+
+def deletion_steps(
+    network: Network,
+    images: Float[Tensor, "n c *spatial"],
+    target: Target | int,
+    maps: Float[np.ndarray, "n *spatial"],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Steps:
+    """As `deletion`, a short step at a time."""
+    images = images.to(network.device, network.dtype)
+    mean = torch.tensor(network.mean, dtype=images.dtype, device=images.device)
+    fill = mean.view(1, -1, *[1] * (images.ndim - 2)).expand_as(images)
+    return _exchange(network, images, fill, target, maps, steps, seed)
+
+
+def insertion_steps(
+    network: Network,
+    images: Float[Tensor, "n c *spatial"],
+    target: Target | int,
+    maps: Float[np.ndarray, "n *spatial"],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Steps:
+    """As `insertion`, a short step at a time."""
+    images = images.to(network.device, network.dtype)
+    return _exchange(network, blurred(images), images, target, maps, steps, seed)
+
+
+def deletion(
+    network: Network,
+    images: Float[Tensor, "n c *spatial"],
+    target: Target | int,
+    maps: Float[np.ndarray, "n *spatial"],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Curve:
+    """Delete pixels in `steps` equal portions, the map's largest values first; a low area is faithful.
+
+    Deleted pixels become zero in the network's standardised space, its mean (RISE, Petsiuk et al. 2018, arXiv
+    1806.07421). All channels of a pixel go together. Raises AttributionError for a target that is no class.
+    """
+    return finish(deletion_steps(network, images, target, maps, steps=steps, seed=seed))
+
+
+def insertion(
+    network: Network,
+    images: Float[Tensor, "n c *spatial"],
+    target: Target | int,
+    maps: Float[np.ndarray, "n *spatial"],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Curve:
+    """Insert pixels into a blurred copy (11 pixels, sigma 5), largest values first; a high area is faithful.
+
+    RISE, Petsiuk et al. 2018, arXiv 1806.07421; here the blur repeats the border, where theirs fills in zeros.
+    Raises AttributionError for a target that is no class.
+    """
+    return finish(insertion_steps(network, images, target, maps, steps=steps, seed=seed))
+
+
+def finish(steps: Generator[float, None, Curve]) -> Curve:
+    """Run all the steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _exchange(
+    network: Network,
+    start: Tensor,
+    end: Tensor,
+    target: Target | int,
+    maps: np.ndarray,
+    steps: int,
+    seed: int,
+) -> Steps:
+    """Probabilities while the pixels of `start` give way to those of `end`; all is checked before this returns."""
+    n, size = len(start), int(np.prod(start.shape[2:]))
+    if steps < 1 or maps.shape != (n, *start.shape[2:]):
+        raise AttributionError(
+            f"Maps of shape {maps.shape} and {steps} steps were given for images of shape {tuple(start.shape)}; "
+            f"give maps of shape {(n, *start.shape[2:])} and 1 step or more."
+        )
+    checked = class_target(network, target, n)
+    ranks = torch.from_numpy(places(maps, seed)).view(n, 1, *start.shape[2:]).to(start.device)
+    counts = np.round(np.linspace(0, size, steps + 1)).astype(int)
+    return _run(network, start, end, checked, ranks, counts)
+
+
+def _run(
+    network: Network,
+    start: Tensor,
+    end: Tensor,
+    target: Target,
+    ranks: Tensor,
+    counts: Int[np.ndarray, " points"],
+) -> Steps:
+    n, points = len(start), len(counts)
+    several, levels = np.divmod(np.arange(n * points), points)
+    found = np.empty(n * points)
+    batch = batch_size(network, start)
+    for first in range(0, n * points, batch):
+        rows = several[first : first + batch]
+        limit = torch.from_numpy(counts[levels[first : first + batch]]).to(start.device)
+        changed = ranks[rows] < limit.view(-1, *[1] * (start.ndim - 1))
+        mixed = torch.where(changed, end[rows], start[rows])
+        found[first : first + batch] = probability(network, mixed, target, rows.tolist())
+        yield min(1.0, (first + batch) / (n * points))
+    return Curve(counts / counts[-1], found.reshape(n, points))

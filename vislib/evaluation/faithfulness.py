@@ -149,11 +149,8 @@ def _exchange(
 ) -> Steps:
     """Probabilities while the pixels of `start` give way to those of `end`; all is checked before this returns."""
     n, size = len(start), int(np.prod(start.shape[2:]))
-    if steps < 1 or maps.shape != (n, *start.shape[2:]):
-        raise AttributionError(
-            f"Maps of shape {maps.shape} and {steps} steps were given for images of shape {tuple(start.shape)}; "
-            f"give maps of shape {(n, *start.shape[2:])} and 1 step or more."
-        )
+    if steps < 1:
+        raise AttributionError(f"Pixels were to be exchanged in {steps} steps; give 1 step or more.")
     checked = class_target(network, target, n)
     ranks = torch.from_numpy(places(maps, seed)).view(n, 1, *start.shape[2:]).to(start.device)
     counts = np.round(np.linspace(0, size, steps + 1)).astype(int)

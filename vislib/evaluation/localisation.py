@@ -63,10 +63,6 @@ def rank_accuracy(
 
 
 def _check(maps: np.ndarray, masks: np.ndarray) -> None:
-    if maps.shape != masks.shape:
-        raise AttributionError(
-            f"Maps of shape {maps.shape} were given with masks of shape {masks.shape}; give masks of the maps' shape."
-        )
     if not np.isfinite(maps).all():
         raise AttributionError(
             "A map with NaN or infinite values was to be judged; give maps of finite numbers."

@@ -142,11 +142,6 @@ def road_steps(
         raise AttributionError(
             f"ROAD was given the percentages {tuple(percentages)}; give some between 0 and 100."
         )
-    if maps.shape != (len(images), *images.shape[2:]):
-        raise AttributionError(
-            f"Maps of shape {maps.shape} were given for images of shape {tuple(images.shape)}; "
-            f"give maps of shape {(len(images), *images.shape[2:])}."
-        )
     checked = class_target(network, target, len(images))
     return _run(network, images, checked, places(maps, seed), tuple(percentages), seed)
 

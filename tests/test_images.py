@@ -137,8 +137,8 @@ def test_what_is_not_finite_is_black_and_a_constant_keeps_its_value():
     assert read_picture(encoded(array, "TIFF")).pixels[0].tolist() == [[0, 0.5, 1], [0, 0, 0]]
     assert (read_picture(encoded(np.full((3, 3), 0.25, np.float32), "TIFF")).pixels == 0.25).all()
     assert (read_picture(encoded(np.full((3, 3), np.nan, np.float32), "TIFF")).pixels == 0).all()
-    huge = np.array([[-3e38, 0, 3e38]], np.float32)
-    np.testing.assert_allclose(read_picture(encoded(huge, "TIFF")).pixels[0, 0], [0, 0.5, 1])
+    huge = np.array([[-9e35, 0, 9e35, 3e38]], np.float32)
+    np.testing.assert_allclose(read_picture(encoded(huge, "TIFF")).pixels[0, 0], [0, 0.5, 1, 0])
 
 
 def test_a_jpeg_in_printing_colours_becomes_rgb():

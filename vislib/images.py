@@ -41,6 +41,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ABSURD = 1e36  # as bad as infinite: a filter's sums over larger values overflow
 _SIDEWAYS = (Image.Transpose.TRANSPOSE, _UPRIGHT[6], Image.Transpose.TRANSVERSE, _UPRIGHT[8])
 _ON_WHITE = "Its transparent parts were put on white."
 _READ = ("a PNG", "a JPEG", "a WebP", "a TIFF")
@@ -164,9 +165,7 @@ def _read(data: bytes, name: str) -> Picture:
     image.load()  # also turns a TIFF upright, whose size was upright from the start
     turn = _turn(image)
     indexed = image.mode in ("P", "PA")
-    image = _simplified(image, notes)
-    if ratio < 1:
-        image = image.resize(kept, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    image = _simplified(image, kept, notes)
     if turn is not None:
         image = image.transpose(turn)
     original = (height, width) if turn in _SIDEWAYS else (width, height)
@@ -187,33 +186,41 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _simplified(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The picture in one of PIL's modes L, LA, RGB, RGBA, or in F with values in [0, 1]."""
+def _simplified(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
+    """The picture at that size in one of PIL's modes L, LA, RGB, RGBA, or in F with values in [0, 1]."""
     if image.mode.startswith(("I", "F")):
-        return _levels(image, notes)
+        return _levels(image, size, notes)
     if image.mode == "CMYK":
         notes.append("Its printing colours (CMYK) were turned into RGB without a colour profile.")
     alpha = "A" if image.has_transparency_data else ""
-    return image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)
+    mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha
+    return _at_size(image if image.mode == mode else image.convert(mode), size)
 
 
-def _levels(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floating point, as F in [0, 1]."""
-    values = np.array(image, np.float32)
+def _at_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Itself, or made smaller without aliasing; PIL weighs colours by their alpha here."""
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _levels(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
+    """Grey of 16 or 32 bits, or of floating point, at that size as F in [0, 1]."""
+    values, low, high = np.array(image, np.float32), 0.0, 65535.0
     if image.mode.startswith("I;16"):
         clear = image.info.get("transparency")
         if isinstance(clear, int) and (values == clear).any():
-            values[values == clear] = 65535
+            values[values == clear] = high
             notes.append(_ON_WHITE)
-        return Image.fromarray(stretched(values, 0.0, 65535.0))
-    finite = np.isfinite(values)
-    whole = bool(finite.all())
-    known = values if whole else values[finite]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if not whole:
+    else:
+        finite = (values > -_ABSURD) & (values < _ABSURD)
+        known = values if finite.all() else values[finite]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
         values[~finite] = low
-    notes.append(f"Its values, {low:g} to {high:g}, were stretched from black to white.")
-    return Image.fromarray(stretched(values, low, high))
+        if high > low:
+            notes.append(f"Its values, {low:g} to {high:g}, were stretched from black to white.")
+    small = np.asarray(_at_size(Image.fromarray(values), size))
+    return Image.fromarray(stretched(small, low, high))
 
 
 def _on_white(array: Shaped[np.ndarray, "h w *d"], notes: list[str]) -> Float32[np.ndarray, "c h w"]:

@@ -122,6 +122,19 @@ class Visit:
             [name, attribute, value],
         )
 
+    def tab(self, title: str) -> None:
+        """Open the tab of that title."""
+        self.until("m('tabs') != null")
+        self.page.evaluate(
+            "(title) => { const tabs = Bokeh.documents[0].get_model_by_name('tabs');"
+            " tabs.active = tabs.tabs.findIndex((one) => one.title == title) }",
+            title,
+        )
+
+    def on_tab(self, title: str) -> None:
+        """Wait until the tab of that title is open."""
+        self.until("m('tabs').tabs[m('tabs').active].title == arg", title)
+
     def column(self, name: str, column: str) -> list[Any]:
         """A column of a data source as a list."""
         self.until("m(arg) != null", name)

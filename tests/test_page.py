@@ -110,8 +110,9 @@ def test_the_address_follows_and_brings_the_same_view_back(
         ):
             assert again.get(name, attribute) == opened.get(name, attribute)
     with visit(browser, dashboard.url("?tab=Runs&preset=L2&layer=logits&unit=2")) as other:
-        other.until("m('tabs').active == 1 && m('preset-select').value == 'L2'")
-        other.set("tabs", "active", 0)
+        other.on_tab("Runs")
+        other.until("m('preset-select').value == 'L2'")
+        other.tab("Features")
         other.live()
         other.until("m('unit-title').text.startsWith('<b>logits, unit 2 (cow)')")
 
@@ -226,7 +227,7 @@ def test_the_slider_moves_the_whole_mosaic_where_asked(opened: Visit) -> None:
 
 def test_arrows_move_the_choice_and_space_pauses(opened: Visit) -> None:
     climb(opened, 2)
-    opened.page.mouse.click(700, 12)
+    opened.page.mouse.click(30, 24)  # the brand: nothing that takes keys
     opened.page.keyboard.press("ArrowRight")
     opened.until("m('feature-mosaic').selected == 1 && m('unit-title').text.includes('unit 1<')")
     opened.page.keyboard.press("ArrowDown")
@@ -257,7 +258,7 @@ def test_a_changed_parameter_makes_the_preset_custom_and_is_stored(opened: Visit
     opened.set("parameter-steps", "value", 40)
     opened.press("start")
     opened.state("done, 40 steps")
-    opened.set("tabs", "active", 1)
+    opened.tab("Runs")
     opened.until("m('runs-source').get_array('preset').includes('custom')")
 
 
@@ -343,13 +344,13 @@ def test_exports_hold_what_the_page_shows(opened: Visit) -> None:
 
 def test_a_hidden_panel_sends_nothing(opened: Visit) -> None:
     climb(opened, 4)
-    opened.set("tabs", "active", 1)
+    opened.tab("Runs")
     opened.until("m('address').query.includes('tab=Runs')")
     opened.page.wait_for_timeout(500)
     tick = opened.get("feature-mosaic", "tick")
     opened.page.wait_for_timeout(700)
     assert opened.get("feature-mosaic", "tick") == tick
-    opened.set("tabs", "active", 0)
+    opened.tab("Features")
     opened.until("m('feature-mosaic').tick > arg + 3", tick)
     opened.press("stop")
 

@@ -76,7 +76,7 @@ def test_runs_come_back_after_a_restart_and_can_be_resumed(browser: Browser, tmp
         page.live()
         assert "idle" in page.text("jobs")
         assert page.column("feature-source", "score") == pytest.approx(scores)
-        page.set("tabs", "active", 1)
+        page.tab("Runs")
         page.until("m('runs-source').get_array('state').length == 2")
         assert sorted(page.column("runs-source", "state")) == ["done", "interrupted"]
         row = page.column("runs-source", "state").index("interrupted")
@@ -86,7 +86,7 @@ def test_runs_come_back_after_a_restart_and_can_be_resumed(browser: Browser, tmp
             "(row) => { Bokeh.documents[0].get_model_by_name('runs-source').selected.indices = [row] }", row
         )
         page.press("run-resume")
-        page.until("m('tabs').active == 0")
+        page.on_tab("Features")
         page.until("m('feature-source').get_array('step')[0] > arg", step)
         assert page.get("parameter-steps", "value") == 60_000
         page.press("stop")
@@ -99,7 +99,7 @@ def test_a_run_is_opened_renamed_and_deleted_only_when_confirmed(browser: Browse
         visit(browser, server.url("?preset=none&layer=5")) as page,
     ):
         page.state("done")
-        page.set("tabs", "active", 1)
+        page.tab("Runs")
         page.until("m('runs-source').get_array('id').length == 1")
         source = {
             name: page.column("runs-source", name)[0]
@@ -118,9 +118,10 @@ def test_a_run_is_opened_renamed_and_deleted_only_when_confirmed(browser: Browse
         page.until("m('runs-source').get_array('title')[0] == '<b>rings & dots</b>'")
         page.page.get_by_text("<b>rings & dots</b>", exact=True).wait_for()
         page.press("run-open")
-        page.until("m('tabs').active == 0 && m('page-place').text == 'a stored run'")
+        page.on_tab("Features")
+        page.until("m('page-place').text == 'a stored run'")
         page.live()
-        page.set("tabs", "active", 1)
+        page.tab("Runs")
         page.press("run-delete")
         page.until("m('run-delete-question').text.includes('rings')")
         page.press("run-delete-keep")
@@ -145,7 +146,7 @@ def test_a_run_of_other_weights_is_kept_but_not_opened_with_these(browser: Brows
         visit(browser, server.url()) as page,
     ):
         page.state("done")
-        page.set("tabs", "active", 1)
+        page.tab("Runs")
         page.until("m('runs-source').get_array('id').length == 2")
         page.page.evaluate("Bokeh.documents[0].get_model_by_name('runs-source').selected.indices = [1]")
         page.press("run-open")

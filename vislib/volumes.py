@@ -23,8 +23,8 @@ VOXELS = 512_000_000  # in all, as the header says before anything is read
 SHRINKS = 1032  # times that gzip makes a file smaller at most
 LONGEST = 32_767  # voxels along an axis: NIfTI-1 counts no further
 BEFORE = 64_000_000  # bytes of header and extensions before the voxels
-PERCENTILES = (0.0, 99.8)
-SEEN = 4_000_000  # voxels that the percentiles are taken of, evenly spread, where there are more
+BRIGHTEST = 99.8  # percentile of the values that becomes 1
+SEEN = 4_000_000  # voxels that the percentile is taken of, evenly spread, where there are more
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -90,8 +90,8 @@ class Volume:
         if self.stored == "uint8":
             return 0.0, 255.0
         values = self.data.reshape(-1)
-        low, high = np.percentile(values[:: -(-values.size // SEEN)], PERCENTILES).tolist()
-        return (low, high) if high > low else (float(values.min()), float(values.max()))
+        low, high = float(values.min()), float(np.percentile(values[:: -(-values.size // SEEN)], BRIGHTEST))
+        return low, high if high > low else float(values.max())
 
     @property
     def scaling(self) -> str:
@@ -99,10 +99,8 @@ class Volume:
         low, high = self.window
         if self.stored == "uint8":
             return "Values of 0 to 255 are divided by 255."
-        return (
-            f"Values from {low:g} to {high:g} (percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g}) are stretched "
-            "from 0 to 1."
-        )
+        most = f"{high:g}, which {BRIGHTEST:g} % do not exceed"
+        return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
 
     def unit(self) -> Float32[np.ndarray, "x y z"]:
         """The values in [0, 1], scaled as `scaling` says."""

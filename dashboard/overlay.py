@@ -1,6 +1,7 @@
 """A picture with a map over it, drawn in the browser, and the lens through which a panel's overlays are seen.
 
-Their drawing is plain JavaScript in `dist/overlay.js`; what is said of a property here holds there too.
+Their drawing is plain JavaScript in `dist/lens.js` and `dist/overlay.js`; what is said of a property here holds
+there too.
 """
 
 from typing import ClassVar
@@ -25,7 +26,7 @@ from bokeh.models import LayoutDOM
 from dashboard import palettes
 
 # Relative to the page's address, beside the extension itself: Bokeh serves the whole folder.
-_SCRIPT = "static/extensions/dashboard/overlay.js"
+_SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in ("lens", "overlay")]
 
 
 class Lens(Model):
@@ -69,7 +70,7 @@ class Overlay(LayoutDOM):
     Nothing of an update is shown before `tick` grows: set it last, or call `show`.
     """
 
-    __javascript__: ClassVar[list[str]] = [_SCRIPT]
+    __javascript__: ClassVar[list[str]] = _SCRIPTS
 
     lens = Instance(
         Lens, default=InstanceDefault(Lens), help="Shared by overlays that belong together; fixed."

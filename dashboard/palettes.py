@@ -54,16 +54,17 @@ def coloured(
     limit: float = 0.0,
     colour: UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 4"]:
-    """Colour a map as the browser does (`shade` in dist/overlay.js): RGBA, alpha not multiplied in.
+    """Colour a map as the browser does (`shade` in dist/lens.js): RGBA, alpha not multiplied in.
 
     A value's share is value / `limit` (0: `largest` of the map), clipped to [-1, 1], unsigned to [0, 1]. Where
-    |share| < `threshold` and where a value is not a number the map is transparent, and everywhere if the limit
+    |share| < `threshold` and where a value is not a number the map is transparent, and everywhere if `largest`
     is 0; elsewhere opaque, or as opaque as |share|. `colour` takes the place of the palette's colours.
     """
-    limit = limit if limit > 0 else largest(values, signed)
+    peak = largest(values, signed)
     pixels = np.zeros((*values.shape, 4), np.uint8)
-    if limit <= 0:
+    if peak == 0:
         return pixels
+    limit = limit if limit > 0 else peak
     share = np.clip(values.astype(np.float64) / limit, -1.0 if signed else 0.0, 1.0)
     size = np.abs(share)
     shown = size >= threshold  # no NaN is

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, ClassVar
 
-from bokeh.core.properties import Bool, Float, Int, String
+from bokeh.core.properties import Bool, Float, Int, Override, String
 from bokeh.core.properties import Tuple as TupleOf
 from bokeh.events import ModelEvent
 from bokeh.models import LayoutDOM
@@ -143,6 +143,8 @@ class Upload(LayoutDOM):
     )
     dropping = Bool(default=True, help="Whether files can be dropped anywhere on the page.")
     pasting = Bool(default=True, help="Whether pictures can be pasted.")
+
+    margin = Override(default=5)  # as every widget has it
 
     progress = Float(
         default=-1.0, help="Share that the server has, -1 while nothing is sent; set by the browser."

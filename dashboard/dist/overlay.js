@@ -1,11 +1,11 @@
-// Lens and Overlay: pictures under maps; their properties are documented where Python declares them, in dashboard/overlay.py.
+// Overlay: a picture under a map, seen through a lens; its properties are documented where Python declares them, in dashboard/overlay.py.
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
-  const {LayoutDOM, Signal0, StageView, register, register_models} = kit
+  const {LayoutDOM, StageView, register, register_models} = kit
   const {element, place, put_text, put_attribute, number_text, to_blob, fit_canvas, choose_smoothing} = kit
-  const {Model} = Bokeh.require("model")
+  const {LARGEST_ZOOM, LOOKS, largest, shade} = kit  // of lens.js
 
-  const CAPTION = 20, SCALE = 24, LARGEST_ZOOM = 64, NEUTRAL = 128
+  const CAPTION = 20, SCALE = 24
   const EMPTY = () => new ArrayBuffer(0)
 
   const CSS = `
@@ -41,38 +41,7 @@
     .scale span:nth-of-type(3) { right: 0; }
     [hidden] { display: none; }`
 
-  // ---- colours --------------------------------------------------------------------------------------------------
-
-  /** The value of the strongest colour: the largest finite |value|, of an unsigned map the largest above 0. */
-  function largest(values, signed) {
-    let limit = 0
-    for (const value of values) {
-      const size = signed ? Math.abs(value) : value
-      if (size > limit && size < Infinity) limit = size
-    }
-    return limit
-  }
-
-  /** Colours a map: the same rule as `coloured` in dashboard/palettes.py; pixels come in as zeros. */
-  function shade(pixels, values, {signed, limit, table, threshold, alpha_by_value, colour}) {
-    if (limit <= 0) return
-    const floor = signed ? -1 : 0
-    for (let i = 0, at = 0; i < values.length; i++, at += 4) {
-      const share = Math.max(floor, Math.min(1, values[i] / limit)), size = Math.abs(share)
-      if (!(size >= threshold)) continue  // NaN too
-      if (colour != null) {
-        pixels[at] = colour[at]
-        pixels[at + 1] = colour[at + 1]
-        pixels[at + 2] = colour[at + 2]
-      } else {
-        const entry = 3 * (signed ? NEUTRAL + Math.round(share * 127) : Math.round(share * 255))
-        pixels[at] = table[entry]
-        pixels[at + 1] = table[entry + 1]
-        pixels[at + 2] = table[entry + 2]
-      }
-      pixels[at + 3] = alpha_by_value ? Math.round(size * 255) : 255
-    }
-  }
+  // ---- small helpers --------------------------------------------------------------------------------------------
 
   /** A value with a typographic minus, as wide as a plus. */
   function signed_text(value) { return number_text(value).replaceAll("-", "−") }
@@ -105,67 +74,6 @@
     }
     return path
   }
-
-  // ---- Lens -----------------------------------------------------------------------------------------------------
-
-  class Lens extends Model {
-    initialize() {
-      super.initialize()
-      this.rescaled = new Signal0(this, "rescaled")
-      this.limits = new Map()  // of each overlay's view: its own limit, smooth and raw
-      this.parsed = new Map()
-    }
-
-    table(name) {
-      if (!this.parsed.has(name)) {
-        const bytes = this.luts instanceof Map ? this.luts.get(name) : this.luts[name]
-        this.parsed.set(name, new Uint8Array(bytes))
-      }
-      return this.parsed.get(name)
-    }
-
-    /** Zoom and centre, the centre moved so that nothing beside the picture is seen. */
-    get aim() {
-      const zoom = Math.max(1, Math.min(LARGEST_ZOOM, this.zoom)), edge = .5 / zoom
-      const inner = (centre) => Math.max(edge, Math.min(1 - edge, centre))
-      return {zoom, x: inner(this.centre_x), y: inner(this.centre_y)}
-    }
-
-    /** Moves the lens; the server is told once the movement has come to rest. */
-    look(zoom, x, y) {
-      this.setv({zoom, centre_x: x, centre_y: y}, {sync: false})
-      const {aim} = this
-      this.setv({zoom: aim.zoom, centre_x: aim.x, centre_y: aim.y}, {sync: false})
-      clearTimeout(this.rest)
-      this.rest = setTimeout(() => {
-        const {zoom, centre_x, centre_y} = this.properties
-        this._push_changes([zoom, centre_x, centre_y].map((one) => [one, null, one.get_value()]), true)
-      }, 200)
-    }
-
-    point(x, y) { this.setv({hover_x: x, hover_y: y}, {sync: false}) }
-
-    measure(view, limits) {
-      if (limits == null) this.limits.delete(view)
-      else this.limits.set(view, limits)
-      if (this.scale == "shared") this.rescaled.emit()
-    }
-
-    limit_of(view) {
-      const side = this.smooth ? "smooth" : "raw"
-      if (this.scale == "each") return this.limits.get(view)?.[side] ?? 0
-      return Math.max(0, ...[...this.limits.values()].map((limits) => limits[side]))
-    }
-  }
-  register(Lens, "Lens", undefined, ({Bool, Bytes, Dict, Enum, Float, Percent, Str}) => ({
-    zoom: [Float, 1], centre_x: [Percent, .5], centre_y: [Percent, .5],
-    show_picture: [Bool, true], show_map: [Bool, true], opacity: [Percent, .6], palette: [Str, "inferno"], diverging: [Str, "blue-red"],
-    threshold: [Percent, 0], alpha_by_value: [Bool, true], smooth: [Bool, true], scale: [Enum("each", "shared"), "each"],
-    hover_x: [Float, -1], hover_y: [Float, -1], luts: [Dict(Bytes), {}],
-  }), "dashboard.overlay")
-
-  const LOOKS = ["zoom", "centre_x", "centre_y", "show_picture", "show_map", "opacity", "palette", "diverging", "threshold",
-                 "alpha_by_value", "smooth", "scale", "hover_x", "hover_y"]
 
   // ---- Overlay --------------------------------------------------------------------------------------------------
 
@@ -263,7 +171,8 @@
     async decode(update, which) {
       const buffer = update[which]
       if (buffer.byteLength == 0) return null
-      if (this.held?.[which] === buffer) return this.held[`${which}_canvas`]
+      const same = this.held?.[which] === buffer ? this.held[`${which}_canvas`] : null
+      if (same != null) return same
       try {
         const bitmap = await createImageBitmap(to_blob(buffer))
         const canvas = sized_canvas(bitmap.width, bitmap.height)
@@ -294,7 +203,8 @@
       const {lens, show_overlay} = this.model
       return show_overlay && lens.show_map && (this.map != null || this.held?.colour_canvas != null)
     }
-    get limit() { return this.model.lens.limit_of(this) }
+    /** The value of the strongest colour; 0 for a map without colours. */
+    get limit() { return this.map?.largest > 0 ? this.model.lens.limit_of(this) : 0 }
     get table() { const {lens} = this.model; return lens.table(this.held.signed ? lens.diverging : lens.palette) }
 
     /** Height and width of what is shown, in the picture's own pixels. */
@@ -394,7 +304,7 @@
       const path = new Path2D(), {mask} = held
       path.addPath(held.contour, new DOMMatrix([w * zoom / mask.width, 0, 0, h * zoom / mask.height, w * (.5 - x * zoom), h * (.5 - y * zoom)]))
       context.lineCap = "round"
-      for (const [colour, thick] of [["rgba(0, 0, 0, .7)", 3], ["#fff", 1.25]]) {
+      for (const [colour, thick] of [["rgba(0, 0, 0, .7)", 3.5], ["#fff", 1.5]]) {
         context.strokeStyle = colour
         context.lineWidth = thick * ratio
         context.stroke(path)
@@ -424,7 +334,7 @@
       put_text(this.caption, model.caption)
       put_text(this.placeholder, model.placeholder)
       put_text(this.chips.waiting, filled && this.dimmed ? "updating…" : "")
-      const notes = filled ? this.notes() : []
+      const notes = held == null ? [] : this.notes()
       put_text(this.chips.note, notes.join(" · "))
       this.progress.hidden = model.progress >= 1
       this.progress.firstChild.style.width = `${100 * model.progress}%`
@@ -574,5 +484,5 @@
     caption: [Str, ""], note: [Str, ""], placeholder: [Str, ""], description: [Str, ""],
   }), "dashboard.overlay")
 
-  register_models([Lens, Overlay])
+  register_models([Overlay])
 })

@@ -8,8 +8,8 @@
 
   const CSS = `
     :host { position: relative; display: inline-flex; align-items: stretch; }
-    button { font: inherit; color: var(--text, #1b2027); background: var(--surface, #fff); border: 1px solid var(--line, #d8dce2);
-      border-radius: 4px; padding: 4px 9px; margin: 0; line-height: 1.42; cursor: pointer; white-space: nowrap; }
+    button { font: inherit; font-size: var(--bokeh-font-size, 12px); color: var(--text, #1b2027); background: var(--surface, #fff); border: 1px solid var(--line, #d8dce2);
+      border-radius: 4px; padding: 4px 9px; margin: 0; line-height: normal; cursor: pointer; white-space: nowrap; }
     button:hover { background: var(--sunken, #eceef1); border-color: var(--quiet, #5b6572); }
     button:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: 1px; }
     button:disabled { color: var(--quiet, #5b6572); background: var(--sunken, #eceef1); border-color: var(--line, #d8dce2); cursor: default; }
@@ -236,6 +236,7 @@
     label: [Str, "Upload…"], accept: [Str, ""], words: [Str, "Drop the file to open it"], limit: [Int, 64 << 20],
     dropping: [Bool, true], pasting: [Bool, true], progress: [Float, -1], answer: [Tuple(Int, Int, Str), [0, -1, ""]],
   }), "dashboard.upload")
+  Upload.override({margin: 5})  // as every widget has it
 
   register_models([Upload])
 })

@@ -263,7 +263,12 @@ def test_large_pictures_are_made_smaller(mode, monkeypatch):
     assert abs(got.pixels.mean() - 0.5) < 0.02
 
 
-def test_a_large_jpeg_is_decoded_smaller_and_stays_in_place():
+def test_a_large_jpeg_is_decoded_smaller_and_stays_in_place(monkeypatch):
+    monkeypatch.setattr(images, "KEPT_PIXELS", 400_000)
+    decoded, simplified = [], images._simplified
+    monkeypatch.setattr(
+        images, "_simplified", lambda image, *rest: decoded.append(image.size) or simplified(image, *rest)
+    )
     y, x = np.mgrid[:2200, :3100]
     disc = ((y - 700) ** 2 + (x - 2100) ** 2 < 300**2).astype(np.uint8) * 255
     exif = Image.Exif()
@@ -271,7 +276,8 @@ def test_a_large_jpeg_is_decoded_smaller_and_stays_in_place():
     got = read_picture(encoded(disc, "JPEG", exif=exif))
     c, h, w = got.pixels.shape
     assert (c, got.original) == (1, (2200, 3100))
-    assert 3_900_000 < h * w <= images.KEPT_PIXELS
+    assert decoded == [(775, 550)]  # a quarter, by the decoder itself
+    assert 395_000 < h * w <= images.KEPT_PIXELS
     weight = got.pixels[0]
     row = (weight.sum(1) * (np.arange(h) + 0.5)).sum() / weight.sum() / h
     column = (weight.sum(0) * (np.arange(w) + 0.5)).sum() / weight.sum() / w
@@ -433,6 +439,7 @@ def test_colour_becomes_grey_by_luma_and_grey_becomes_colour():
     wanted = np.asarray(Image.fromarray(COLOUR).convert("L")) / 255
     got = prepare(picture_of(channels_first(COLOUR)), network_of(1, 20, 30))
     assert np.abs(got[0, 0] - wanted).max() < 1.01 / 255
+    np.testing.assert_allclose(got[0, 0], COLOUR @ [0.299, 0.587, 0.114] / 255, atol=1e-6)
     grey = prepare(picture_of(channels_first(GREY)), network_of(3, 20, 30))
     assert np.array_equal(grey[0], channels_first(GREY).repeat(3, 0))
 

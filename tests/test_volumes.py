@@ -279,7 +279,7 @@ def test_damaged_files_are_read_or_refused(folder, data):
     for plane in PLANES:
         one = slice_image(volume, plane, 0, (1, 8, 8), data.draw(st.sampled_from([(), (1.5, 1.5)])))
         assert one.image.min() >= 0  # NaN would fail
-        assert one.image.max() <= 1 + 1e-5
+        assert one.image.max() <= 1
         assert np.isfinite(one.back(one.image[0, 0])).all()
     written = nib.Nifti1Image.from_bytes(gzip.decompress(write_map(volume, volume.data)))
     assert np.array_equal(written.affine, volume.own_affine)

@@ -4,7 +4,7 @@ import gzip
 import io
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,7 +129,7 @@ class Slice:
         if order not in (0, 1):
             raise ImageError(f"There is no interpolation of order {order}: choose 0 (nearest) or 1 (linear).")
         cut = _cut(array, self.plane, self.index)
-        places = self._places()
+        places = _places(self.start, self.step, self.image.shape[2:])
         if order == 1:
             return _resampled(cut.astype(np.float32), *places, self.step)
         rows, columns = (np.floor(at + 0.5).astype(np.int64) for at in places)
@@ -159,14 +159,6 @@ class Slice:
         )
         cut[...] = _resampled(values, rows, columns, (1.0, 1.0))
         return whole
-
-    def _places(self) -> tuple[Float64[np.ndarray, "h"], Float64[np.ndarray, "w"]]:
-        """Where rows and columns of pixels lie, in voxels along their axes."""
-        rows, columns = (
-            start + step * np.arange(size)
-            for size, start, step in zip(self.image.shape[2:], self.start, self.step, strict=True)
-        )
-        return rows, columns
 
 
 def read_volume(path: Path, name: str | None = None) -> Volume:
@@ -213,30 +205,14 @@ def slice_image(
             "choose one over 1 or 3 channels and 2 spatial axes."
         )
     cut = stretched(_cut(volume.data, plane, index), *volume.window)
-    voxel = volume.voxel[view.rows], volume.voxel[view.columns]
-    if not spacing:
-        spacing = (max(n * mm / pixels for n, mm, pixels in zip(cut.shape, voxel, size, strict=True)),) * 2
-    if len(spacing) != 2 or not all(0 < mm < math.inf for mm in spacing):
-        raise ImageError(f"Pixels of {spacing} mm cannot be: give two numbers above 0, such as (1.5, 1.5).")
-    step = -spacing[0] / voxel[0], spacing[1] / voxel[1]
-    first, left = (
-        (n - 1) / 2 - (pixels - 1) / 2 * way for n, pixels, way in zip(cut.shape, size, step, strict=True)
-    )
+    start, step = _layout(volume, view, (size[0], size[1]), spacing)
+    image = _resampled(cut, *_places(start, step, size), step).clip(0, 1)
     pixel_to_voxel = np.zeros((4, 4))
-    pixel_to_voxel[view.rows, 0], pixel_to_voxel[view.columns, 1], pixel_to_voxel[view.across, 2] = *step, 1
-    pixel_to_voxel[[view.rows, view.columns, view.across, 3], 3] = first, left, index, 1
-    places = first + step[0] * np.arange(size[0]), left + step[1] * np.arange(size[1])
-    image = _resampled(cut, *places, step)[None, None].repeat(channels, 1)
-    grid = volume.data.shape
-    return Slice(
-        image,
-        volume.affine @ pixel_to_voxel,
-        plane,
-        int(index),
-        (grid[0], grid[1], grid[2]),
-        (first, left),
-        step,
-    )
+    pixel_to_voxel[[view.rows, view.columns, view.across], range(3)] = *step, 1
+    pixel_to_voxel[[view.rows, view.columns, view.across, 3], 3] = *start, index, 1
+    affine = volume.affine @ pixel_to_voxel
+    x, y, z = volume.data.shape
+    return Slice(image[None, None].repeat(channels, 1), affine, plane, index, (x, y, z), start, step)
 
 
 def slices(volume: Volume, plane: str) -> int:
@@ -285,6 +261,29 @@ def _view(plane: str) -> View:
     if plane not in VIEWS:
         raise ImageError(f"There is no plane {plane!r}; choose one of {', '.join(PLANES)}.")
     return VIEWS[plane]
+
+
+def _layout(
+    volume: Volume, view: View, size: tuple[int, int], spacing: tuple[float, ...]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the first row and column of a centred picture lie, in voxels, and the steps to the next ones."""
+    axes = (view.rows, view.columns)
+    counts, voxel = [volume.data.shape[axis] for axis in axes], [volume.voxel[axis] for axis in axes]
+    if not spacing:
+        spacing = (max(n * mm / pixels for n, mm, pixels in zip(counts, voxel, size, strict=True)),) * 2
+    if len(spacing) != 2 or not all(0 < mm < math.inf for mm in spacing):
+        raise ImageError(f"Pixels of {spacing} mm cannot be: give two numbers above 0, such as (1.5, 1.5).")
+    step = -spacing[0] / voxel[0], spacing[1] / voxel[1]
+    first, left = ((n - 1 - (k - 1) * way) / 2 for n, k, way in zip(counts, size, step, strict=True))
+    return (first, left), step
+
+
+def _places(
+    start: tuple[float, float], step: tuple[float, float], size: Sequence[int]
+) -> tuple[Float64[np.ndarray, "h"], Float64[np.ndarray, "w"]]:
+    """Where rows and columns of pixels lie, in voxels along their axes."""
+    rows, columns = (one + way * np.arange(count) for one, way, count in zip(start, step, size, strict=True))
+    return rows, columns
 
 
 def _check_grid(array: Shaped[np.ndarray, "..."], grid: tuple[int, ...]) -> None:

@@ -1,7 +1,7 @@
 """Sanity check: a map that explains a network changes when the network's weights are made random, layer by layer."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,15 @@ def compare(
     """A stage from its maps and the trained network's."""
     a, b = sizes(original), sizes(maps)
     return Stage(layer, number, stages, maps, rank_correlation(a, b), ssim(a, b))
+
+
+def overall_similarity(stages: Sequence[Stage]) -> Float[np.ndarray, " n"]:
+    """One number an image: the mean rank correlation of the stages or their mean SSIM, whichever is greater.
+
+    Each alone is blind to something: ranks to what sparse maps have in common, SSIM to the order of dim values.
+    """
+    ranks, structures = ([getattr(stage, name) for stage in stages] for name in ("rank", "ssim"))
+    return np.maximum(np.mean(ranks, axis=0), np.mean(structures, axis=0))
 
 
 def weighted_layers(network: Network) -> tuple[tuple[str, ...], ...]:

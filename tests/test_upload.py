@@ -66,6 +66,10 @@ def transfer(page, kind: str, files: str, target: str = "document.body") -> bool
     )
 
 
+def drop(page, name: str, size: int) -> None:
+    assert transfer(page, "drop", f'[["{name}", "", {size}]]')
+
+
 @pytest.mark.browser
 def test_a_file_of_several_pieces_arrives_as_it_was(browser):
     data = np.random.default_rng(0).bytes(9_000_001)
@@ -144,7 +148,7 @@ def test_what_cannot_be_taken_is_said_at_once_and_next_to_the_button(browser):
     with browser.open(upload_page) as (page, served):
         taken = served.made[-1]
         said = page.locator(".said")
-        choose(page, "large.bin", b"0" * (LIMIT + 100_000))
+        drop(page, "large.bin", LIMIT + 100_000)
         assert said.inner_text() == "large.bin has 9.6 MB: up to 9.5 MB can be taken here."
         button, box = page.locator("button.main").bounding_box(), said.bounding_box()
         assert 0 < box["y"] - button["y"] - button["height"] < 12
@@ -164,7 +168,7 @@ def test_what_cannot_be_taken_is_said_at_once_and_next_to_the_button(browser):
         assert not said.is_visible()
         # A browser that does not keep to the limit is refused by the server.
         page.evaluate("view_of('upload').model.setv({limit: 1e9}, {sync: false})")
-        choose(page, "large.bin", b"0" * (LIMIT + 100_000))
+        drop(page, "large.bin", LIMIT + 100_000)
         page.wait_for_function(NOTHING)
         assert said.inner_text() == "large.bin has 9.6 MB: up to 9.5 MB can be taken here."
         assert served.do(lambda: (len(taken.files), taken.upload._receiver.open)) == (2, False)
@@ -178,7 +182,7 @@ def test_an_upload_is_cancelled_and_the_next_one_is_whole(browser):
         page.evaluate(
             "() => { const {model} = view_of('upload'); window.hear = model.hear; model.hear = () => {} }"
         )
-        choose(page, "long.bin", b"0" * (CHUNK + 10))
+        drop(page, "long.bin", CHUNK + 10)
         cancel = page.locator("button.cancel")
         cancel.wait_for(state="visible")
         page.wait_for_function("view_of('upload').model.answer[1] == 1")
@@ -190,9 +194,9 @@ def test_an_upload_is_cancelled_and_the_next_one_is_whole(browser):
         assert page.locator("button.main").inner_text() == "Upload…"
         assert not cancel.is_visible()
         page.evaluate("() => { view_of('upload').model.hear = window.hear }")
-        choose(page, "next.bin", b"1" * (CHUNK + 10))
+        drop(page, "next.bin", CHUNK + 10)
         page.wait_for_function(NOTHING)
-        assert served.do(lambda: taken.files) == [("next.bin", b"1" * (CHUNK + 10))]
+        assert served.do(lambda: taken.files) == [("next.bin", b"\x07" * (CHUNK + 10))]
 
 
 def pieces(data: bytes, size: int | None = None, transfer: int = 1, name: str = "a.bin"):

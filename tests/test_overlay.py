@@ -409,6 +409,10 @@ def test_the_colour_bar_tells_the_limits_each_or_shared(browser):
         show(page, served, picture, 10 * SIGNED, signed=True)
         page.evaluate(FRAME)
         assert page.evaluate(ends, "b") == ["0", "", "20"]
+        look(page, scale="each")
+        for factor, words in ((1e-6, ["−2.00e−6", "0", "+2.00e−6"]), (1e6, ["−2.00e6", "0", "+2.00e6"])):
+            show(page, served, picture, (factor * SIGNED).astype(np.float32), signed=True)
+            assert page.evaluate(ends, "a") == words
         box = page.evaluate(
             """() => { const {scale, window: w} = view_of("a")
               const [s, p] = [scale, w].map((el) => el.getBoundingClientRect())

@@ -21,7 +21,7 @@
     .value { right: 5px; bottom: 5px; }
     .value.above { bottom: auto; top: 5px; }
     .waiting { left: 50%; top: 50%; transform: translate(-50%, -50%); padding: 2px 10px; }
-    .progress { position: absolute; z-index: 1; left: 0; right: 0; top: 0; height: 3px; background: rgba(10, 14, 18, .45); }
+    .progress { position: absolute; z-index: 1; left: 0; right: 0; top: 0; height: 3px; background: rgba(127, 127, 127, .6); }
     .progress > div { height: 100%; background: var(--accent, #0b7a6b); transition: width .15s linear; }
     .cross { position: absolute; pointer-events: none; }
     .cross.across { left: 0; right: 0; top: calc(var(--y) - 1.5px); height: 3px;
@@ -43,8 +43,11 @@
 
   // ---- small helpers --------------------------------------------------------------------------------------------
 
-  /** A value with a typographic minus, as wide as a plus. */
-  function signed_text(value) { return number_text(value).replaceAll("-", "−") }
+  /** A value of any size in three digits, with a typographic minus, as wide as a plus. */
+  function value_text(value) {
+    const size = Math.abs(value), plain = size == 0 || (size >= 1e-3 && size < 1e6) || !Number.isFinite(value)
+    return (plain ? number_text(value) : value.toExponential(2).replace("e+", "e")).replaceAll("-", "−")
+  }
 
   function sized_canvas(width, height) {
     const canvas = document.createElement("canvas")
@@ -314,7 +317,7 @@
     paint_scale() {
       if (this.scale.hidden) return
       const {held, limit} = this, {lens} = this.model
-      const words = held.signed ? [signed_text(-limit), "0", `+${signed_text(limit)}`] : ["0", "", signed_text(limit)]
+      const words = held.signed ? [value_text(-limit), "0", `+${value_text(limit)}`] : ["0", "", value_text(limit)]
       this.ends.forEach((el, k) => put_text(el, words[k]))
       if (!this.differs("scale", [held.signed, lens.palette, lens.diverging, lens.threshold])) return
       const context = this.bar.getContext("2d"), pixels = context.createImageData(256, 1)
@@ -332,6 +335,7 @@
       this.window.classList.toggle("bone", !filled)
       for (const el of [this.window, this.scale]) el.classList.toggle("stale", filled && this.dimmed)
       put_text(this.caption, model.caption)
+      put_attribute(this.caption, "title", model.caption)
       put_text(this.placeholder, model.placeholder)
       put_text(this.chips.waiting, filled && this.dimmed ? "updating…" : "")
       const notes = held == null ? [] : this.notes()
@@ -386,7 +390,7 @@
     value_words(fx, fy, value) {
       const {width, height} = this.shape
       const where = `x ${Math.min(width - 1, Math.floor(fx * width))}, y ${Math.min(height - 1, Math.floor(fy * height))}`
-      return value == null ? where : `${where} · ${signed_text(value)}`
+      return value == null ? where : `${where} · ${value_text(value)}`
     }
 
     // ---- pointer and keys

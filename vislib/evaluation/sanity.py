@@ -63,7 +63,7 @@ def weighted_layers(network: Network) -> tuple[tuple[str, ...], ...]:
         called.pop(name, None)  # a module called twice counts with its last call
         called[name] = module
 
-    module = copy.deepcopy(network.module)
+    module = _copied(network)
     handles = [
         part.register_forward_hook(lambda called, _in, _out, name=name: note(name, called))
         for name, part in module.named_modules()
@@ -96,7 +96,7 @@ def cascade(network: Network, *, seed: int = 0, stages: int | None = None) -> It
     groups = weighted_layers(network)
     count = len(groups) if stages is None else max(1, min(stages, len(groups)))
     ends = {round((number + 1) * len(groups) / count) for number in range(count)}
-    module = copy.deepcopy(network.module).cpu()
+    module = _copied(network).cpu()
     parts = dict(module.named_modules())
     done: set[nn.Parameter] = set()
     for number, group in enumerate(groups, start=1):
@@ -129,6 +129,12 @@ def sanity_steps(
     for number, (name, changed) in enumerate(copies, start=1):
         maps = attribute(changed, images, target, method, layer=layer, seed=seed, **(parameters or {})).values
         yield compare(name, number, len(copies), maps, original)
+
+
+def _copied(network: Network) -> nn.Module:
+    """The module without the hooks of a forward pass that another thread may be at."""
+    with network._lock:
+        return copy.deepcopy(network.module)
 
 
 def _randomise(part: nn.Module, done: set[nn.Parameter], seed: int) -> None:

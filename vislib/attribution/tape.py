@@ -1,0 +1,261 @@
+"""Tape: a network's forward pass as a list of torch calls, recorded once, to be played again on other tensors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vislib.network import Network
+from vislib.patching import is_activation
+
+# Images in a recording; a call that was given this number as the first size of a shape means "all rows".
+BATCH = 2
+_SHAPES = {"view", "reshape", "expand"}
+_CHANNELWISE = {"clone", "contiguous", "dropout", "batch_norm", "flatten", "to", "detach"}
+
+
+class TapeError(Exception):
+    """The forward pass cannot be played again from what was recorded of it."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for the value of this number in a call's arguments."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Stands for the number of rows in a call's arguments."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call: values in, values out; `mutates` lists the values whose memory it writes its result to."""
+
+    name: str  # of the function, without the underscores of in-place and operator variants
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    mutates: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """Steps from value 0, the images, to the value `output`; `shapes` are those of BATCH images."""
+
+    steps: tuple[Step, ...]
+    shapes: dict[int, tuple[int, ...]]
+    output: int
+
+    def last_use(self) -> dict[int, list[int]]:
+        """For each step's index, the values that nothing after it reads."""
+        last = {value: index for index, step in enumerate(self.steps) for value in (*step.ins, *step.outs)}
+        freed: dict[int, list[int]] = {}
+        for value, index in last.items():
+            if value != self.output:
+                freed.setdefault(index, []).append(value)
+        return freed
+
+    def keeping(self, units: Sequence[int]) -> "Tape | None":
+        """This tape with these channels of the output alone, where its last weights can be cut to them."""
+        made = {out: index for index, step in enumerate(self.steps) for out in step.outs}
+        readers = [value for step in self.steps for value in step.ins]
+        steps, shapes, value = list(self.steps), dict(self.shapes), self.output
+        while True:
+            index = made.get(value)
+            if index is None or shapes[value][1] != self.shapes[self.output][1]:
+                return None
+            step = steps[index]
+            shapes[value] = (shapes[value][0], len(units), *shapes[value][2:])
+            if step.name in ("conv1d", "conv2d", "conv3d", "linear"):
+                steps[index] = _cut(step, units, self.shapes[value][1])
+                before = self.shapes[step.ins[0]]
+                plain = len(before) == 2 if step.name == "linear" else before[1] == _weight(step).shape[1]
+                return replace(self, steps=tuple(steps), shapes=shapes) if plain else None
+            if (
+                len(step.ins) != 1
+                or readers.count(step.ins[0]) != 1
+                or not _is_channelwise(step, self.shapes)
+            ):
+                return None
+            steps[index] = _cut(step, units, self.shapes[value][1])
+            value = step.ins[0]
+
+
+def record(network: Network, layer: str, spatial: Sequence[int]) -> Tape:
+    """Watch `network` compute `layer` for images of these sizes; raises TapeError, NetworkError."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(BATCH, network.input_shape[0], *spatial, generator=generator)
+    images = images.to(network.device, network.dtype)
+    recorder = _Recorder(images)
+    with torch.no_grad(), recorder:
+        output = network.activations(images, [layer])[layer]
+    return recorder.tape(output)
+
+
+def play(step: Step, values: Callable[[int], Any], rows: int) -> tuple[Tensor, ...]:
+    """Call again with other values; what the call writes to is copied first. One tensor for each of `outs`."""
+    if step.name == "relu":
+        return (torch.relu(values(step.ins[0])),)  # the usual in-place one, without the copy
+    copied = {value: values(value).clone() for value in step.mutates}
+
+    def given(item: Any) -> Any:
+        if isinstance(item, Ref):
+            return copied[item.value] if item.value in copied else values(item.value)
+        return rows if isinstance(item, Rows) else item
+
+    result = step.func(*mapped(step.args, given), **mapped(step.kwargs, given))
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes down each torch call of this thread that a value derived from the images goes into."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self._numbers = {id(images): 0}
+        self._kept = [images]  # no tensor may die: another one would get its id
+        self._steps: list[Step] = []
+        self._shapes = {0: tuple(images.shape)}
+        self._stale: set[int] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = list(_tensors((args, kwargs)))
+        versions = [_version(tensor) for tensor in given]
+        numbered = [mapped(part, self._reference) for part in (args, kwargs)]
+        result = func(*args, **kwargs)
+        written = [t for t, version in zip(given, versions, strict=True) if _version(t) != version]
+        self._note(func, numbered, result, written)
+        return result
+
+    def tape(self, output: Tensor) -> Tape:
+        """What `output` came from; raises TapeError."""
+        if id(output) not in self._numbers:
+            raise TapeError("The output was not computed by torch calls that can be seen.")
+        number = self._numbers[id(output)]
+        needed, steps = {number}, []
+        for step in reversed(self._steps):
+            if needed & set(step.outs):
+                needed |= set(step.ins)
+                steps.append(step)
+        if needed & self._stale:
+            raise TapeError("A tensor was read after another view of its memory was written to.")
+        return Tape(tuple(reversed(steps)), self._shapes, number)
+
+    def _reference(self, item: Any) -> Any:
+        if isinstance(item, Tensor) and id(item) in self._numbers:
+            return Ref(self._numbers[id(item)])
+        return item
+
+    def _note(
+        self, func: Callable[..., Any], numbered: Sequence[Any], result: Any, written: Sequence[Tensor]
+    ) -> None:
+        args, kwargs = numbered
+        ins = tuple(dict.fromkeys(item.value for item in _items((args, kwargs)) if isinstance(item, Ref)))
+        single = isinstance(result, Tensor)
+        made = [result] if single else list(result) if isinstance(result, (tuple, list)) else []
+        if not ins:
+            return
+        mutates = tuple(self._numbers.get(id(tensor), -1) for tensor in written)
+        if written and (-1 in mutates or not single or not any(result is tensor for tensor in written)):
+            self._stale |= set(ins)  # such as x[:, 0] = y: what was written to is nowhere in the result
+            return
+        if not made or not all(isinstance(tensor, Tensor) for tensor in made):
+            return
+        if single and id(result) in self._numbers and not written:
+            return  # the very tensor that went in
+        for tensor in written:
+            self._outdate(tensor)
+        name = getattr(func, "__name__", "").strip("_")
+        if name in _SHAPES:
+            args = _sized(args)
+        outs = tuple(self._number(tensor) for tensor in made)
+        self._steps.append(Step(name, func, args, kwargs, ins, outs, mutates))
+
+    def _number(self, tensor: Tensor) -> int:
+        number = len(self._shapes)
+        self._kept.append(tensor)
+        self._numbers[id(tensor)] = number
+        self._shapes[number] = tuple(tensor.shape)
+        return number
+
+    def _outdate(self, written: Tensor) -> None:
+        """Other tensors over the same memory have changed too: none of them may be read any more."""
+        memory = written.untyped_storage().data_ptr()
+        for tensor in self._kept:
+            if tensor is not written and tensor.untyped_storage().data_ptr() == memory:
+                self._shapes[len(self._shapes)] = tuple(tensor.shape)
+                self._numbers[id(tensor)] = len(self._shapes) - 1
+                self._stale.add(len(self._shapes) - 1)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Nested arguments with each leaf changed."""
+    if isinstance(value, tuple) and not isinstance(value, torch.Size):
+        return tuple(mapped(item, change) for item in value)
+    if isinstance(value, list):
+        return [mapped(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: mapped(item, change) for key, item in value.items()}
+    return change(value)
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Each leaf of nested arguments."""
+    if isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _items(item)
+    else:
+        yield value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    return (item for item in _items(value) if isinstance(item, Tensor))
+
+
+def _sized(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A reshaping call's arguments, its first size as Rows where it was the number of images."""
+    sizes = list(args[1]) if len(args) == 2 and isinstance(args[1], (tuple, list)) else list(args[1:])
+    if sizes and sizes[0] == BATCH:
+        sizes[0] = Rows()
+    return (args[0], tuple(sizes))
+
+
+def _weight(step: Step) -> Tensor:
+    weight = step.args[1] if len(step.args) > 1 else step.kwargs["weight"]
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _is_channelwise(step: Step, shapes: dict[int, tuple[int, ...]]) -> bool:
+    """Whether each channel of the output depends on that channel of the one input alone."""
+    before, after = shapes[step.ins[0]], shapes[step.outs[0]]
+    pooled = step.name.startswith(("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "mean"))
+    fine = is_activation(step.func) and step.name != "prelu"
+    same = len(step.outs) == 1 and before[:2] == after[:2]
+    return same and (pooled or fine or step.name in _CHANNELWISE)
+
+
+def _cut(step: Step, units: Sequence[int], channels: int) -> Step:
+    """A call whose constant tensors, one entry a channel, are cut to those of `units`."""
+
+    def cut(item: Any) -> Any:
+        if isinstance(item, Tensor) and item.ndim > 0 and len(item) == channels:
+            return item.detach()[list(units)]
+        return item
+
+    return replace(step, args=mapped(step.args, cut), kwargs=mapped(step.kwargs, cut))

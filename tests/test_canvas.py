@@ -202,7 +202,16 @@ def test_a_change_of_size_keeps_the_picture_and_fills_the_new_box(browser):
                 "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
             )
         page.evaluate(f"{model('all')}.height = 600")
-        page.wait_for_function("view_of('mosaic').box.width > 700")
+        page.wait_for_function("view_of('mosaic').box.width > 700 && view_of('mosaic').box.height > 500")
+        page.evaluate(  # until the layout has settled
+            """async () => { let old = "", same = 0
+              while (same < 5) {
+                await new Promise((done) => requestAnimationFrame(done))
+                const now = JSON.stringify([view_of("mosaic").box, view_of("mosaic").boxes])
+                same = now == old ? same + 1 : 0
+                old = now
+              } }"""
+        )
         after = cell_boxes(page)[0]
         assert after["width"] > before["width"]
         assert page.evaluate("window.empty") == 0

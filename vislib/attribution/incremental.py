@@ -1,7 +1,7 @@
 """Incremental inference: a network's answer to an image that is changed in one window, without all of the rest."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ PLAIN_ROWS = 8
 _CHECKED = 3  # windows; not as many as in the recording, so that a fixed number of rows shows
 
 
+@runtime_checkable
 class Rerun(Protocol):
     """What a layer puts out for one image that is changed in one window a row.
 

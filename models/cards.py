@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Card:
     spacing: tuple[float, ...] = ()  # mm a pixel
     source: str = ""
     opening: str | None = None  # the layer to show first
+    domain: str | None = None  # "package.module:function" that gives images such as the network was made for
 
 
 def is_number(value: object) -> bool:
@@ -69,6 +70,7 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "spacing": (NUMBERS, lambda v: isinstance(v, list) and all(map(is_number, v))),
     "source": ("a text", lambda v: isinstance(v, str)),
     "opening": ("a text", lambda v: isinstance(v, str)),
+    "domain": ('a text "package.module:function"', lambda v: isinstance(v, str) and v.count(":") == 1),
 }
 REQUIRED = ("factory", "input")
 
@@ -101,25 +103,29 @@ def read_card(path: Path) -> Card:
     return Card(name=path.stem, folder=path.parent, **values)
 
 
+def imported(card: Card, kind: str, path: str) -> Callable[[], Any]:
+    """The function "package.module:function" that the card names as its `kind`; raises CardError."""
+    where, function = path.split(":")
+    try:
+        found: Callable[[], Any] = getattr(importlib.import_module(where), function)
+    except AttributeError as error:
+        raise CardError(f"The card of {card.name} names the {kind} {path!r}, but {error}.") from error
+    except Exception as error:  # whatever a person's own module raises while it is imported
+        raise CardError(
+            f"The {kind} {path!r} of {card.name} cannot be imported ({type(error).__name__}: {error}); "
+            "install its package or start from the folder that holds it."
+        ) from error
+    return found
+
+
 def build(card: Card) -> nn.Module:
     """Import and call the card's factory; raises CardError.
 
     This runs code that the card names: only who starts the server may choose a card.
     """
-    where, function = card.factory.split(":")
-    if f"{where}:" == PREFIX:
-        return torchvision_module(function)
-    try:
-        factory = getattr(importlib.import_module(where), function)
-    except AttributeError as error:
-        raise CardError(
-            f"The card of {card.name} names the factory {card.factory!r}, but {error}."
-        ) from error
-    except Exception as error:  # whatever a person's own module raises while it is imported
-        raise CardError(
-            f"The factory {card.factory!r} of {card.name} cannot be imported ({type(error).__name__}: {error}); "
-            "install its package or start from the folder that holds it."
-        ) from error
+    if card.factory.startswith(PREFIX):
+        return torchvision_module(card.factory.removeprefix(PREFIX))
+    factory = imported(card, "factory", card.factory)
     try:
         module = factory()
     except Exception as error:
@@ -207,6 +213,7 @@ def load(
             spacing=card.spacing,
             source=card.source,
             opening=card.opening,
+            domain=None if card.domain is None else imported(card, "domain", card.domain),
             device=device,
         )
     except NetworkError as error:

@@ -25,6 +25,9 @@ def wrong():
 def broken():
     raise ValueError("no disk")
 
+def pictures():
+    return torch.full((5, 1, 12, 12), 0.5)
+
 def solid():
     return nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
 """
@@ -73,6 +76,16 @@ def test_an_own_network_is_loaded_from_its_card(own):
         torch.testing.assert_close(network.logits(image), module((image - 0.1) / 0.5))
 
 
+def test_a_card_may_name_what_gives_images_of_the_networks_domain(own):
+    assert models.load(own(), device="cpu").domain is None
+    network = models.load(own(domain='"own_network:pictures"'), device="cpu")
+    assert network.domain().shape == network.twin().domain().shape == (5, 1, 12, 12)
+    slices = models.load("brain2d", device="cpu").domain()
+    assert slices.shape == (300, 1, 128, 128)
+    assert 0 <= slices.min() < slices.max() <= 1
+    assert models.load("brain2d-robust", device="cpu").domain() is slices
+
+
 def test_a_volume_network_is_loaded_the_same_way(own):
     network = models.load(str(own(factory='"own_network:solid"', input="[1, 8, 9, 10]")), device="cpu")
     assert network.input_shape == (1, 8, 9, 10)
@@ -119,6 +132,8 @@ def test_weights_are_read_however_they_were_saved(own, tmp_path, wrap, prefix):
         ({"factory": '"own_network:wrong"'}, ["gave a str", "nn.Module"]),
         ({"factory": '"own_network:broken"'}, ["failed", "no disk"]),
         ({"factory": '"torchvision:vit_b_16"'}, ["vit_b_16", "torchvision_names"]),
+        ({"domain": '"pictures"'}, ["domain = 'pictures'", "package.module:function"]),
+        ({"domain": '"own_network:absent"'}, ["the domain 'own_network:absent'", "absent"]),
         ({"weights": '"DEFAULT"'}, ["DEFAULT", "torchvision"]),
         ({"weights": '"absent.pt"'}, ["no weights at", "absent.pt"]),
         ({"input": "[1, 12"}, ["no TOML"]),

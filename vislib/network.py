@@ -64,9 +64,10 @@ class Network:
         spacing: tuple[float, ...],
         source: str,
         opening: str | None,
+        domain: Callable[[], Tensor] | None,
         device: torch.device,
     ) -> None:
-        self.name, self.input_shape, self.mean, self.std = name, input_shape, mean, std
+        self.name, self.input_shape, self.mean, self.std, self.domain = name, input_shape, mean, std, domain
         self.labels, self.spacing, self.source = labels, spacing, source
         self.module, self.device = module, device
         parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
@@ -96,13 +97,15 @@ class Network:
         spacing: Sequence[float] = (),
         source: str = "",
         opening: str | None = None,
+        domain: Callable[[], Tensor] | None = None,
         device: str | torch.device | None = None,
     ) -> "Network":
         """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (c, *spatial).
 
         `mean` and `std` have one number or one a channel, for [0, 1] images; `spacing` is mm a pixel;
-        `opening` names the layer to show first; `device` defaults to CUDA where it is there. The caller's
-        module is never touched. Raises NetworkError when a value does not fit or the module does not run.
+        `opening` names the layer to show first; `domain` gives images (n, c, *spatial) such as the network was
+        made for, when a method asks; `device` defaults to CUDA where it is there. The caller's module is never
+        touched. Raises NetworkError when a value does not fit or the module does not run.
         """
         shape = _checked_shape(name, input_shape)
         _check_per_channel(name, "mean", mean, shape[0])
@@ -125,6 +128,7 @@ class Network:
             spacing=tuple(float(s) for s in spacing),
             source=source,
             opening=opening,
+            domain=domain,
             device=where,
         )
 

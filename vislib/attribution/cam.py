@@ -1,0 +1,234 @@
+"""Class activation maps: CAM, Grad-CAM, Grad-CAM++, LayerCAM, and guided Grad-CAM."""
+
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vislib.attribution.method import method
+from vislib.attribution.query import Query
+from vislib.attribution.result import Attribution
+from vislib.errors import AttributionError, NetworkError
+from vislib.network import Network
+from vislib.probe import LOGITS
+from vislib.relu import relu_rule
+
+FAMILY = "class activation maps"
+ALL_NEGATIVE = "All values are 0 or below: nothing in this layer speaks for the target."
+
+
+def weighed_maps(
+    maps: Float[Tensor, "n k *coarse"], weights: Float[Tensor, "n k *one"]
+) -> Float[Tensor, "n *coarse"]:
+    """`sum_k w_k A_k`; the weights may have positions."""
+    return (weights * maps).sum(1)
+
+
+def each(values: Float[Tensor, "n k"], axes: int) -> Float[Tensor, "n k *one"]:
+    """One value a map, ready to be multiplied with the map."""
+    return values.view(*values.shape, *[1] * axes)
+
+
+def cut(
+    query: Query,
+) -> tuple[Float[Tensor, "n k *coarse"], Float[Tensor, "n k *coarse"], Float[Tensor, "n"]]:
+    """The layer's maps as the rest of the network sees them, the score's gradient by them, and the scores.
+
+    The maps are a leaf of the graph: what comes before them is computed without one.
+    """
+    held: list[Tensor] = []
+
+    def leaf(maps: Tensor) -> Tensor:
+        held.append(maps.detach().requires_grad_())
+        return held[0]
+
+    with torch.enable_grad():
+        scores = query.score(query.images, through={query.layer: leaf})
+        (gradient,) = torch.autograd.grad(scores.sum(), held[0])
+    return held[0].detach(), gradient, scores.detach()
+
+
+def rectified(query: Query, raw: Float[Tensor, "n *coarse"], scores: Float[Tensor, "n"]) -> Attribution:
+    """The positive part as published; a map without one is said to have none."""
+    empty = bool((raw.flatten(1).amax(1) <= 0).any())
+    return query.result(raw.clamp(min=0), scores, notes=(ALL_NEGATIVE,) if empty else ())
+
+
+@method(
+    "Grad-CAM",
+    family=FAMILY,
+    description="the layer's maps, each weighed by the mean of the score's gradient over it",
+    source="Selvaraju et al. 2017, arXiv 1610.02391",
+    needs=("layer",),
+    signed=False,
+)
+def grad_cam(query: Query) -> Iterator[Attribution]:
+    """`relu(sum_k mean(g_k) A_k)` (Selvaraju et al. 2017)."""
+    maps, gradient, scores = cut(query)
+    weights = each(gradient.flatten(2).mean(2), maps.ndim - 2)
+    yield rectified(query, weighed_maps(maps, weights), scores)
+
+
+def plus_weights(
+    maps: Float[Tensor, "n k *coarse"], gradient: Float[Tensor, "n k *coarse"]
+) -> Float[Tensor, "n k"]:
+    """`w_k = sum_ij alpha_kij relu(g_kij)`, `alpha = g^2 / (2 g^2 + (sum_ab A_ab) g^3)`, 0 where g = 0.
+
+    With g = 0 taken out, alpha is `1 / (2 + (sum A) g)`: nothing underflows.
+    """
+    total = each(maps.flatten(2).sum(2), maps.ndim - 2)
+    below = 2 + total * gradient
+    positive = gradient.clamp(min=0)
+    # The published weights are for maps that are not negative (after a ReLU); there `below` is above 2 where g > 0.
+    alpha = torch.where(below != 0, 1 / torch.where(below != 0, below, 1), 0)
+    return (alpha * positive).flatten(2).sum(2)
+
+
+@method(
+    "Grad-CAM++",
+    family=FAMILY,
+    description="as Grad-CAM, with weights that count several objects of one class alike",
+    source="Chattopadhay et al. 2018, arXiv 1710.11063",
+    needs=("layer",),
+    signed=False,
+)
+def grad_cam_plus(query: Query) -> Iterator[Attribution]:
+    """`relu(sum_k w_k A_k)` with the weights of `plus_weights` (Chattopadhay et al. 2018)."""
+    maps, gradient, scores = cut(query)
+    weights = each(plus_weights(maps, gradient), maps.ndim - 2)
+    yield rectified(query, weighed_maps(maps, weights), scores)
+
+
+@method(
+    "LayerCAM",
+    family=FAMILY,
+    description="the layer's maps, each place weighed by its own positive gradient: finer layers work too",
+    source="Jiang et al. 2021, doi 10.1109/TIP.2021.3089943",
+    needs=("layer",),
+    signed=False,
+)
+def layer_cam(query: Query) -> Iterator[Attribution]:
+    """`relu(sum_k relu(g_k) * A_k)` (Jiang et al. 2021)."""
+    maps, gradient, scores = cut(query)
+    yield rectified(query, weighed_maps(maps, gradient.clamp(min=0)), scores)
+
+
+@method(
+    "Guided Grad-CAM",
+    family=FAMILY,
+    description="guided backprop where Grad-CAM looks: fine lines in the right place",
+    source="Selvaraju et al. 2017, arXiv 1610.02391",
+    needs=("layer", "ReLUs"),
+)
+def guided_grad_cam(query: Query) -> Iterator[Attribution]:
+    """Guided backpropagation times the upsampled Grad-CAM (Selvaraju et al. 2017)."""
+    maps, gradient, _ = cut(query)
+    weights = each(gradient.flatten(2).mean(2), maps.ndim - 2)
+    coarse = query.upsample(weighed_maps(maps, weights).clamp(min=0))
+    images = query.images.clone().requires_grad_()
+    with relu_rule("guided") as rule, torch.enable_grad():
+        scores = query.score(images)
+    (fine,) = torch.autograd.grad(scores.sum(), images)
+    product = fine * coarse[:, None]
+    notes = (
+        [] if rule.calls else ["Guided Grad-CAM met no ReLU in this network, so it is the plain gradient."]
+    )
+    if bool((coarse.flatten(1).amax(1) <= 0).any()):
+        notes.append(ALL_NEGATIVE)
+    yield query.result(strongest_channel(product), scores, notes=notes, colour=product)
+
+
+def strongest_channel(pixels: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n *spatial"]:
+    """At each place the channel's value of largest size, with its sign."""
+    return pixels.gather(1, pixels.abs().argmax(1, keepdim=True))[:, 0]
+
+
+_heads: WeakKeyDictionary[Network, tuple[str, str] | str] = WeakKeyDictionary()
+
+
+def head(network: Network) -> tuple[str, str] | str:
+    """The layer that global average pooling sees and the linear module that follows, or a sentence why not.
+
+    Found by trial: the logits must be `W mean(A) + b` of a layer's maps to 1e-4 of their size, however the
+    network writes its pooling.
+    """
+    if network not in _heads:
+        _heads[network] = _find_head(network)
+    return _heads[network]
+
+
+def _find_head(network: Network) -> tuple[str, str] | str:
+    refusal = (
+        f"CAM needs global average pooling followed by one linear layer, which {network.name} does not have; "
+        "Grad-CAM is the same thing for any network."
+    )
+    linear = [(name, part) for name, part in network.module.named_modules() if isinstance(part, nn.Linear)]
+    classes = network.layers[LOGITS].channels
+    if not linear or linear[-1][1].out_features != classes:
+        return refusal
+    name, last = linear[-1]
+    images = torch.rand(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    for layer in reversed(list(network.layers.values())):
+        if layer.channels != last.in_features or max(layer.spatial, default=1) <= 1:
+            continue
+        held: list[Tensor] = []
+
+        def keep(maps: Tensor, held: list[Tensor] = held) -> Tensor:
+            held.append(maps)
+            return maps
+
+        try:
+            with torch.no_grad():
+                logits = network.activations(images, [LOGITS], through={layer.name: keep})[LOGITS]
+        except NetworkError:
+            continue
+        with torch.no_grad():
+            mine = last(held[0].flatten(2).mean(2))
+        if mine.shape == logits.shape and torch.allclose(
+            mine, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())
+        ):
+            return layer.name, name
+    return refusal
+
+
+def _no_head(network: Network) -> str:
+    found = head(network)
+    return found if isinstance(found, str) else ""
+
+
+@method(
+    "CAM",
+    family=FAMILY,
+    description="the last maps, each weighed by the classifier's own weight for the class",
+    source="Zhou et al. 2016, arXiv 1512.04150",
+    needs=("GAP head",),
+    check=_no_head,
+)
+def cam(query: Query) -> Iterator[Attribution]:
+    """`sum_k w_k^c A_k` (Zhou et al. 2016); raises AttributionError without such a head or for a hidden unit."""
+    found = head(query.network)
+    if isinstance(found, str):
+        raise AttributionError(found)
+    layer, name = found
+    if query.target.layer != LOGITS:
+        raise AttributionError(
+            f"CAM explains classes, and was asked for a unit of {query.target.layer}; choose a class, or Grad-CAM."
+        )
+    held: list[Tensor] = []
+
+    def keep(maps: Tensor) -> Tensor:
+        held.append(maps)
+        return maps
+
+    with torch.no_grad():
+        scores = query.score(query.images, through={layer: keep})
+    weight = query.network.module.get_submodule(name).weight
+    assert isinstance(weight, Tensor)
+    maps = held[0]
+    units = torch.tensor(query.target.unit, device=maps.device)
+    chosen = weight[units]
+    if query.target.against is not None:
+        chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]
+    yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores)

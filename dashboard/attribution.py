@@ -9,6 +9,7 @@ from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
 from dashboard import styles
 from dashboard.answers import Answers
 from dashboard.canvas import Download
+from dashboard.check_view import CheckView
 from dashboard.class_list import ClassList, caption
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
@@ -32,6 +33,7 @@ class AttributionPanel:
         self.lens = Lens(name="lens")
         self.classes = ClassList(self.answers, workspace)
         self.controls = LensControls(self.lens)
+        self.check = CheckView(self.answers, workspace, self.lens)
         self.download = Download(name="map-download")
         self.cards: list[MethodCard] = []
         self._free = list(range(1, MOST + 1))
@@ -43,7 +45,11 @@ class AttributionPanel:
         self.add.on_click(self._add_clicked)
         workspace.listen("network", self._network_opened)
         workspace.listen("input", self._show_input)
+        self.view.on_change("active", lambda _attr, _old, new: self._view_chosen(new))
+        self.check.start.on_click(lambda: self.check.begin(self.cards))
+        self.check.stop.on_click(self.check.end)
         workspace.listen("target tab", self.ask)
+        workspace.listen("network input target", self.check.forget)
 
     def _build(self) -> None:
         self.picture = Overlay(
@@ -80,12 +86,20 @@ class AttributionPanel:
             self.view,
             self.controls.root,
             self.add,
+            self.check.bar,
             sizing_mode="stretch_width",
             margin=(2, 0, 8, 0),
         )
         self.maps = Column(self.grid, sizing_mode="stretch_both", margin=0)
-        right = Column(bar, self.maps, sizing_mode="stretch_both", margin=(4, 0, 0, 0))
+        right = Column(bar, self.maps, self.check.root, sizing_mode="stretch_both", margin=(4, 0, 0, 0))
         self.root = Row(left, right, sizing_mode="stretch_both", margin=0)
+
+    def _view_chosen(self, active: int) -> None:
+        self.maps.visible = active == 0
+        self.check.root.visible = self.check.bar.visible = active == 1
+        self.controls.root.visible = self.add.visible = active == 0
+        if active == 1:
+            self.check.open(self.cards)
 
     def _add(self, method: str) -> None:
         card = MethodCard(
@@ -154,6 +168,7 @@ class AttributionPanel:
         self.classes.tick()
         for card in self.cards:
             card.tick()
+        self.check.tick()
 
     def _export(self, card: MethodCard, what: str) -> None:
         shown = card.shown
@@ -182,3 +197,4 @@ class AttributionPanel:
         """The browser has gone: nobody waits for its maps."""
         for card in self.cards:
             card.close()
+        self.check.close()

@@ -57,7 +57,7 @@ class Header:
             name="header",
             sizing_mode="stretch_width",
             align="center",
-            stylesheets=[styles.BASE + ":host { align-items: center; }"],
+            stylesheets=[styles.BASE + ":host { align-items: center; min-width: 0; }"],
         )
         self._showing = False
         self.network.on_change("value", self._chosen)

@@ -76,7 +76,7 @@ class MethodCard:
             name=f"{name}-layer",
             options=[(_LAST, "last layer")],
             value=_LAST,
-            width=96,
+            width=104,
             stylesheets=[styles.FIELD],
             margin=(0, 2, 0, 0),
             html_attributes={"title": "Layer whose maps are taken"},
@@ -184,7 +184,7 @@ class MethodCard:
         """Offer the network's layers."""
         names = [layer.name for layer in network.layers.values() if max(layer.spatial, default=1) > 1]
         try:
-            last = f"last: {default_layer(network)}"
+            last = f"{default_layer(network)} (last)"
         except VislibError:
             last = "no layer"
         self.layer.options = [(_LAST, last), *((name, name) for name in names)]

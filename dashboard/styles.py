@@ -200,3 +200,33 @@ FOOT = (
 .bk-clearfix { overflow: hidden; text-overflow: ellipsis; }
 """
 )
+
+CHECK = (
+    BASE
+    + """
+.bk-clearfix { width: 100%; }
+table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
+thead th { color: var(--quiet); font-weight: 500; font-size: 11px; text-align: right; padding: 0 8px 4px;
+  cursor: help; }
+thead th:nth-child(-n+2) { text-align: left; cursor: default; }
+tbody tr { border-top: 1px solid var(--line); }
+tbody th { text-align: left; font-weight: 600; white-space: nowrap; padding: 6px 14px 6px 0; vertical-align: top; }
+tbody th i { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 7px; }
+td { padding: 6px 8px; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.quiet { color: var(--quiet); }
+b.trust, b.doubt, b.do-not-trust { padding: 0 7px; border-radius: 8px; font-size: 11px; line-height: 17px;
+  display: inline-block; margin-right: 4px; white-space: nowrap; }
+b.trust { background: var(--accent); color: var(--on-accent); }
+b.doubt { background: var(--warm); color: var(--surface); }
+b.do-not-trust { background: var(--danger); color: var(--on-danger); }
+h3 { font-size: 12px; font-weight: 500; color: var(--quiet); margin: 8px 0 2px; }
+h4 { font-size: 12.5px; font-weight: 600; margin: 10px 0 4px; }
+.strip { display: flex; gap: 6px; flex-wrap: wrap; }
+figure { margin: 0; width: 84px; }
+img { width: 84px; height: 84px; object-fit: contain; border-radius: 4px; display: block; background: #000; }
+figcaption { font-size: 11px; color: var(--quiet); display: flex; justify-content: space-between; gap: 4px;
+  overflow: hidden; white-space: nowrap; font-variant-numeric: tabular-nums; }
+figcaption b { color: var(--text); }
+"""
+)

@@ -1,6 +1,6 @@
 """Windows over an image: where they are, in which order they are asked about, and the map that their values make."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,7 +99,6 @@ def sweep(
     at_once: Callable[[Rerun], int],
     *,
     notes: Sequence[str] = (),
-    numbers: Mapping[str, Float[Tensor, "n"]] | None = None,
 ) -> Iterator[Attribution]:
     """Ask `relevance(rerun, image, windows)` about every window of every image, and yield maps of what is known.
 
@@ -124,9 +123,7 @@ def sweep(
                 seen[image, chosen] = True
                 done += len(chosen)
                 raw, full = grid.maps(values, seen)
-                yield query.result(
-                    raw, scores, values=full, step=done, steps=n * windows, notes=notes, numbers=numbers
-                )
+                yield query.result(raw, scores, values=full, step=done, steps=n * windows, notes=notes)
 
 
 def units_of(target: Target) -> tuple[tuple[int, ...], Target]:

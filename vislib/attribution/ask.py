@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vislib.attribution import cam, gradients, occlusion, prediction_difference  # noqa: F401 - fills METHODS
+from vislib.attribution import (  # noqa: F401 - fill METHODS
+    cam,
+    gradients,
+    integrated,
+    occlusion,
+    prediction_difference,
+    smoothgrad,
+)
 from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution

@@ -100,9 +100,9 @@ class Meeting:
     gradients meet at the pixels themselves.
     """
 
-    def __init__(self, query: Query, rule: str = "plain") -> None:
+    def __init__(self, query: Query, rule: str = "plain", *, early: bool = True) -> None:
         self._query, self._rule = query, rule
-        early = len(query.images) <= _MOST_IMAGES and _affine(query)
+        early = early and len(query.images) <= _MOST_IMAGES and _affine(query)
         own = visit(query, query.images, rule=rule, keep=early)
         self.scores, self.relus = own.scores.detach(), own.relus
         # The graph behind the edge is kept for the way to the pixels; what follows it is freed here.
@@ -135,13 +135,14 @@ class Meeting:
             for one, row, factor in zip(gradient, rows, factors, strict=True):
                 total[row].add_(one, alpha=factor)
 
-    def to_pixels(
-        self, combine: Callable[..., Float[Tensor, "n k *first"]] = lambda total: total
-    ) -> Float[Tensor, "n c *spatial"]:
-        """What `combine` makes of the sums, taken to the pixels."""
-        total = combine(*self._sums)
+    def to_pixels(self, *factors: Sequence[float]) -> Float[Tensor, "n c *spatial"]:
+        """The sums, each times its factor for each image, added up and taken to the pixels."""
+        axes = self._sums[0].ndim - 1
+        total = torch.zeros_like(self._sums[0])
+        for one, factor in zip(self._sums, factors, strict=True):
+            total += one * torch.tensor(factor).to(one).view(-1, *[1] * axes)
         if self._edge is None:
-            return total.clone()
+            return total
         return torch.autograd.grad([self._edge], [self._leaf], [total], retain_graph=True)[0]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
+from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.parameters import Value
 from vislib.patching import Patch
@@ -96,14 +97,24 @@ class Query:
         notes: Sequence[str] = (),
         numbers: Mapping[str, Float[Tensor, "n"]] | None = None,
         colour: Float[Tensor, "n c *spatial"] | None = None,
+        signed: bool | None = None,
     ) -> Attribution:
-        """An Attribution of this query; `values` is interpolated from `raw` where a method has no better one."""
+        """An Attribution of this query; `values` is interpolated from `raw` where a method has no better one.
+
+        `signed` is the method's own unless its parameters decide. Raises AttributionError for values that are not
+        finite.
+        """
+        if not bool(torch.isfinite(raw).all() and torch.isfinite(scores).all()):
+            raise AttributionError(
+                f"{self.method} of {self.network.name} gave values that are not finite; look at the network's "
+                "weights, or choose another image."
+            )
         full = self.upsample(raw) if values is None else values
         return Attribution(
             method=self.method,
             values=array(full),
             raw=array(raw),
-            signed=self.signed,
+            signed=self.signed if signed is None else signed,
             scores=array(scores),
             step=step,
             steps=steps,

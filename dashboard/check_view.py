@@ -23,7 +23,7 @@ from vislib.evaluation import Check, CheckProgress, Verdict, check, verdict
 from vislib.jobs import Job
 from vislib.network import Network
 
-_COLOURS = tuple(Colorblind[8][at] for at in (0, 1, 3, 7, 5, 4))  # no yellow, which white swallows
+_COLOURS = tuple(Colorblind[8][at] for at in (0, 1, 3, 6, 5, 4))  # no yellow, which white swallows
 _GREY = "#8a94a1"
 _THUMBNAIL = 72  # CSS pixels
 _INVITATION = (

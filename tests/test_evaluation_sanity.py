@@ -13,7 +13,15 @@ from vislib.attribution import attribute
 from vislib.attribution.method import Method
 from vislib.errors import AttributionError
 from vislib.evaluation.baselines import sobel
-from vislib.evaluation.sanity import cascade, random_network, sanity_steps, weighted_layers
+from vislib.evaluation.sanity import (
+    Stage,
+    cascade,
+    compare,
+    overall_similarity,
+    random_network,
+    sanity_steps,
+    weighted_layers,
+)
 from vislib.network import Network
 
 
@@ -136,6 +144,29 @@ def test_stages_can_be_fewer_and_end_all_random(network, stages):
     names = [name for name, _ in cascade(network, stages=stages)]
     assert len(names) == min(stages, 5)
     assert names[-1] == "first"
+
+
+def test_a_map_that_became_constant_has_nothing_in_common():
+    lively, zero = (
+        np.random.default_rng(0).random((2, 8, 8)).astype(np.float32),
+        np.zeros((2, 8, 8), np.float32),
+    )
+    for a, b, expected in (
+        (lively, lively, 1.0),
+        (lively, zero, 0.0),
+        (zero, lively, 0.0),
+        (zero, zero, 1.0),
+    ):
+        stage = compare("a", 1, 1, b, a)
+        assert np.allclose(stage.rank, expected)
+        assert np.allclose(stage.ssim, expected)
+
+
+@pytest.mark.parametrize(("stages", "upper"), [(1, 1), (2, 1), (7, 4), (8, 4)])
+def test_the_overall_similarity_is_that_of_the_upper_half(stages, upper):
+    flat, values = np.zeros((1, 2, 2), np.float32), np.linspace(0.9, 0.1, stages)
+    several = [Stage("a", n + 1, stages, flat, np.zeros(1), values[n : n + 1]) for n in range(stages)]
+    assert overall_similarity(several)[0] == pytest.approx(values[:upper].mean())
 
 
 def test_a_network_without_weights_is_refused():

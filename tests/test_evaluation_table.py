@@ -50,7 +50,7 @@ def test_the_csv_holds_every_measure_of_every_method_with_its_interval(written):
         assert [line["measure"] for line in lines if line["map"] == name] == [
             column.name for column in COLUMNS
         ]
-    unmeasured = {"random weights", "sanity similarity"}
+    unmeasured = {"random weights", "sanity SSIM", "sanity rank"}
     for name in BASELINES:
         found = {line["measure"] for line in lines if line["map"] == name}
         assert found == {column.name for column in COLUMNS} - unmeasured
@@ -103,7 +103,8 @@ def test_a_row_holds_the_metrics_of_its_images_and_layers():
         "insertion": 3,
         "ROAD": 2,
         "random weights": 4,
-        "sanity similarity": 1,
+        "sanity SSIM": 1,
+        "sanity rank": 1,
     }
     for number in range(4):
         maps = attribute(

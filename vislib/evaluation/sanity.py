@@ -41,18 +41,29 @@ def compare(
     maps: Float[np.ndarray, "n *spatial"],
     original: Float[np.ndarray, "n *spatial"],
 ) -> Stage:
-    """A stage from its maps and the trained network's."""
+    """A stage from its maps and the trained network's; a map that became constant has nothing in common any more."""
     a, b = sizes(original), sizes(maps)
-    return Stage(layer, number, stages, maps, rank_correlation(a, b), ssim(a, b))
+    flat, still = _constant(a), _constant(b)
+    rank, structure = rank_correlation(a, b), ssim(a, b)
+    for values in (rank, structure):
+        values[flat | still] = 0.0
+        values[flat & still] = 1.0
+    return Stage(layer, number, stages, maps, rank, structure)
+
+
+def _constant(maps: np.ndarray) -> np.ndarray:
+    return np.ptp(maps.reshape(len(maps), -1), axis=1) == 0
 
 
 def overall_similarity(stages: Sequence[Stage]) -> Float[np.ndarray, " n"]:
-    """One number an image: the mean rank correlation of the stages or their mean SSIM, whichever is greater.
+    """One number an image: the mean SSIM while the upper half of the layers becomes random, the lower being trained.
 
-    Each alone is blind to something: ranks to what sparse maps have in common, SSIM to the order of dim values.
+    That half tells methods apart: what shows the image more than the network still has its trained edges there, and
+    at the end of the cascade every map has changed. Rank correlation tells them apart less: two smooth maps, or two
+    with the same black background, are alike in rank whatever they show.
     """
-    ranks, structures = ([getattr(stage, name) for stage in stages] for name in ("rank", "ssim"))
-    return np.maximum(np.mean(ranks, axis=0), np.mean(structures, axis=0))
+    upper = [stage.ssim for stage in stages if stage.number <= (stage.stages + 1) // 2]
+    return np.mean(upper, axis=0)
 
 
 def weighted_layers(network: Network) -> tuple[tuple[str, ...], ...]:

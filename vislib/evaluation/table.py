@@ -49,10 +49,11 @@ COLUMNS = (
     Column("insertion", "higher", "the same while they are put into a blurred copy"),
     Column("ROAD", "higher", "(LeRF - MoRF) / 2 with noisy linear imputation, at 20, 40, 60 and 80 %"),
     Column(
-        "sanity similarity",
+        "sanity SSIM",
         "lower",
-        "to the maps of ever more random weights: the mean rank correlation or SSIM, whichever is greater",
+        "structural similarity to the maps with random weights, mean while the upper half of the layers becomes so",
     ),
+    Column("sanity rank", "lower", "rank correlation of |map| with them, mean while all layers become so"),
 )
 
 
@@ -244,7 +245,8 @@ class _Work:
             start = 0.9 + 0.1 * (number - 1) / count
             maps = yield from self._maps(changed, maker, len(original), doing, start, 0.1 / count)
             stages.append(compare(layer, number, count, maps, original))
-        row.values["sanity similarity"] = overall_similarity(stages)
+        row.values["sanity SSIM"] = overall_similarity(stages)
+        row.values["sanity rank"] = np.mean([stage.rank for stage in stages], axis=0)
 
 
 def _batches(n: int) -> Iterator[slice]:

@@ -78,7 +78,7 @@ class Run:
     ) -> None:
         self.clean, self.rows, self.work = clean, len(patches), 0
         self._handler = handler
-        self._values: dict[int, Local | Tensor] = {0: Local(patches, starts)}
+        self._values: dict[int, Local | Tensor] = {0: Local(patches.clone(), starts)}
 
     def through(self, tape: Tape) -> Tensor:
         """The tape's output on whole maps."""

@@ -177,8 +177,11 @@ def _at_each_place(run: Run, step: Step) -> Made:
     several = len(step.ins) > 1
     if several and not (run.clean.is_map(step.ins[0]) and run.pays(step.ins[0], size)):
         return None
-    if step.name == "relu":
-        return (Local(torch.relu(run.region(step.ins[0], start, size)), start),)
+    if (
+        step.name == "relu"
+    ):  # in place without the copy: nothing reads its input any more, or the tape were no good
+        relu = torch.relu_ if step.mutates else torch.relu
+        return (Local(relu(run.region(step.ins[0], start, size)), start),)
     parts = {value: run.region(value, start, size) for value in step.ins}
     parts |= {value: parts[value].clone() for value in step.mutates}
 

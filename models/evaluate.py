@@ -15,7 +15,7 @@ from models.brain.lesions import CLASSES
 from models.cards import SHIPPED, load
 from vislib.attribution import METHODS, find_method
 from vislib.errors import AttributionError, VislibError
-from vislib.evaluation.check import Asked
+from vislib.evaluation.asked import Asked
 from vislib.evaluation.table import COLUMNS, Effort, Table, as_csv, as_markdown, measure
 from vislib.network import Network
 from vislib.parameters import Value
@@ -24,7 +24,11 @@ SEED, IMAGES, FOLDER = 1, 200, "evaluation"
 # Asked once more at a layer with more positions, where that layer is there: 32 x 32 instead of 16 x 16.
 FINER = (("Grad-CAM", "conv4"), ("LayerCAM", "conv3"))
 # Settings that two CPU cores can pay for; the others are as published.
-AFFORDABLE: Mapping[str, Mapping[str, Value]] = {}
+AFFORDABLE: Mapping[str, Mapping[str, Value]] = {
+    "Integrated gradients": {"steps": 20},
+    "SmoothGrad": {"samples": 25},
+    "Prediction difference": {"stride": 8},
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,10 +8,11 @@ import torch
 
 import models
 from models.brain import generate
-from vislib.attribution import Target, attribute
+from vislib.attribution import METHODS, Target, attribute
 from vislib.errors import AttributionError
 from vislib.evaluation import BASELINES, check, deletion, insertion, mass_accuracy, road, summary, verdict
-from vislib.evaluation.check import Asked, Check
+from vislib.evaluation.asked import DIRECTIONS, Asked, evidence
+from vislib.evaluation.check import Check
 from vislib.evaluation.faithfulness import Curve
 from vislib.evaluation.road import Road
 from vislib.evaluation.sanity import Stage
@@ -251,3 +252,22 @@ def test_images_may_be_volumes():
     *_, last = check(network, torch.rand(1, 1, 8, 9, 10), 1, [("Saliency", None, {})], mask, steps=4)
     assert last.checks[0].map.shape == (8, 9, 10)
     assert len(verdict(last.checks)) == 1
+
+
+def test_maps_whose_sign_is_a_direction_are_read_by_their_size():
+    maps = np.array([[[-3.0, 1.0]]], np.float32)
+    for name in METHODS:
+        read = evidence(Asked(name), maps)
+        assert np.array_equal(read, np.abs(maps) if name.lower() in DIRECTIONS else maps)
+    assert {name.lower() for name in METHODS} >= DIRECTIONS
+    assert np.array_equal(evidence(Asked("SmoothGrad", None, {"of": "guided backprop"}), maps), np.abs(maps))
+    assert np.array_equal(evidence(None, maps), maps)
+
+
+def test_a_dark_spot_of_a_directed_map_is_what_it_marks(brain):
+    network, batch = brain
+    *_, last = check(network, batch.images[:1], 1, [("Guided backprop", None, {})], steps=4, stages=1)
+    one = last.checks[0]
+    assert one.map.min() < 0
+    expected = deletion(network, batch.images[:1], 1, np.abs(one.map[None]), steps=4)
+    assert np.allclose(one.deletion.probabilities, expected.probabilities)

@@ -16,7 +16,7 @@ from models.brain.held_out import lesions
 from vislib import __main__ as door
 from vislib.attribution import METHODS, attribute
 from vislib.evaluation import BASELINES, mass_accuracy
-from vislib.evaluation.check import Asked
+from vislib.evaluation.asked import Asked
 from vislib.evaluation.table import COLUMNS, Effort, Row, Table, as_csv, as_markdown, measure
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,8 @@
 """Evaluation: can an explanation be believed? Localisation, faithfulness, sanity, and what they amount to."""
 
+from vislib.evaluation.asked import Asked
 from vislib.evaluation.baselines import BASELINES
-from vislib.evaluation.check import Asked, Check, CheckProgress, check
+from vislib.evaluation.check import Check, CheckProgress, check
 from vislib.evaluation.faithfulness import Curve, deletion, insertion
 from vislib.evaluation.intervals import Interval, bootstrap
 from vislib.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy

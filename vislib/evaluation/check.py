@@ -2,8 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -13,6 +12,7 @@ from vislib.attribution.ask import attribution_steps
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
+from vislib.evaluation.asked import Asked, evidence
 from vislib.evaluation.baselines import BASELINES
 from vislib.evaluation.faithfulness import STEPS, Curve, deletion_steps, insertion_steps
 from vislib.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
@@ -25,14 +25,6 @@ from vislib.parameters import Value
 T = TypeVar("T")
 
 STAGES = 8  # of the cascade, at most: deep networks have several layers made random at once
-
-
-class Asked(NamedTuple):
-    """A method of METHODS with the layer and parameters to ask it with."""
-
-    name: str
-    layer: str | None = None
-    parameters: Mapping[str, Value] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +182,7 @@ class _Checker:
             masks = self.mask[None]
             one = replace(
                 one,
-                pointing=float(pointing_game(values, masks)[0]),
+                pointing=float(pointing_game(evidence(one.asked, values), masks)[0]),
                 mass=float(mass_accuracy(values, masks)[0]),
                 rank=float(rank_accuracy(values, masks)[0]),
             )
@@ -215,7 +207,7 @@ class _Checker:
     def _curves(self, number: int) -> Doing:
         one = self.checks[number]
         assert one.map is not None
-        given = (self.network, self.image, self.target, one.map[None])
+        given = (self.network, self.image, self.target, evidence(one.asked, one.map[None]))
         doing = f"{one.name}: deleting what it marks"
         curve = yield from self._relay(deletion_steps(*given, steps=self.curve_steps, seed=self.seed), doing)
         self.checks[number] = one = replace(one, deletion=curve)
@@ -230,7 +222,10 @@ class _Checker:
         assert one.map is not None
         doing = f"{one.name}: removing what it marks without a trace"
         found = yield from self._relay(
-            road_steps(self.network, self.image, self.target, one.map[None], seed=self.seed), doing
+            road_steps(
+                self.network, self.image, self.target, evidence(one.asked, one.map[None]), seed=self.seed
+            ),
+            doing,
         )
         self.checks[number] = replace(one, road=found)
         yield self._finished(doing)

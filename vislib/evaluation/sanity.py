@@ -183,4 +183,5 @@ def _renewed(network: Network, module: nn.Module) -> Network:
         source=network.source,
         opening=network.opening,
         device=network.device,
+        domain=network.domain,
     )

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vislib.attribution.ask import attribute, find_method
 from vislib.attribution.target import Target
+from vislib.evaluation.asked import Asked, evidence
 from vislib.evaluation.baselines import BASELINES
-from vislib.evaluation.check import Asked
 from vislib.evaluation.faithfulness import deletion, insertion
 from vislib.evaluation.intervals import Interval, bootstrap
 from vislib.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
@@ -65,12 +65,17 @@ class Effort:
     removal: int = 200  # deletion and insertion
     steps: int = 16  # of deletion and insertion
     road: int = 60
+    random: int = 60  # mass accuracy with random weights
     sanity: int = 30
-    slow: int = 30  # images for a method that is not quick, in all of the above
+    slow: int = 20  # of the above at most, for a method that is not quick
+    slow_sanity: int = 6
 
-    def of(self, images: int, quick: bool) -> int:
-        """Images for a measurement that would take `images` of a quick method."""
-        return min(images, self.images, self.images if quick else self.slow)
+    def of(self, what: str, quick: bool = True) -> int:
+        """Images for one of the measurements above."""
+        limits = [self.images, getattr(self, what)]
+        if not quick:
+            limits.append(self.slow_sanity if what == "sanity" else self.slow)
+        return min(limits)
 
 
 @dataclass
@@ -154,21 +159,22 @@ class _Work:
         baseline = isinstance(maker, str)
         row = Row(maker, "", True) if isinstance(maker, str) else Row(_label(maker), _settings(maker), False)
         quick = isinstance(maker, str) or find_method(maker.name).quick
-        effort, n = self.effort, self.effort.of(self.effort.images, quick)
+        effort, n = self.effort, self.effort.of("images", quick)
         started = time.perf_counter()
         maps = yield from self._maps(self.network, maker, n, row.name, 0.0, 0.2)
         row.seconds = (time.perf_counter() - started) / n
         masks = self.masks[:n]
-        row.values["pointing game"] = pointing_game(maps, masks)
+        order = maps if isinstance(maker, str) else evidence(maker, maps)
+        row.values["pointing game"] = pointing_game(order, masks)
         row.values["mass accuracy"] = mass_accuracy(maps, masks)
         row.values["rank accuracy"] = rank_accuracy(maps, masks)
-        yield from self._removal(row, maps[: effort.of(effort.removal, quick)])
-        yield from self._road(row, maps[: effort.of(effort.road, quick)])
+        yield from self._removal(row, order[: effort.of("removal", quick)])
+        yield from self._road(row, order[: effort.of("road", quick)])
         if not baseline:
-            few = effort.of(effort.sanity, quick)
-            random = yield from self._maps(self.random, maker, n, f"{row.name}, random weights", 0.8, 0.1)
-            row.values["random weights"] = mass_accuracy(random, masks)
-            yield from self._sanity(row, maker, maps[:few])
+            few = effort.of("random", quick)
+            random = yield from self._maps(self.random, maker, few, f"{row.name}, random weights", 0.8, 0.1)
+            row.values["random weights"] = mass_accuracy(random, masks[:few])
+            yield from self._sanity(row, maker, maps[: effort.of("sanity", quick)])
         rows.append(row)
 
     def facts(self) -> list[str]:
@@ -185,9 +191,11 @@ class _Work:
             f"Network {self.network.name} ({self.network.fingerprint}), {len(self.images)} images, explained for "
             f"their true class; wrongly classified ones are in. Accuracy on them: {right.mean():.1%}.",
             f"The objects cover {self.masks.mean():.1%} of the images.",
-            f"Deletion and insertion in {effort.steps} steps on the first {effort.of(effort.removal, True)} images, "
-            f"ROAD on the first {effort.of(effort.road, True)}, the cascade of random layers on the first "
-            f"{effort.of(effort.sanity, True)}; methods that are not quick on {effort.of(effort.slow, True)} in all.",
+            f"Deletion and insertion in {effort.steps} steps on the first {effort.of('removal')} images, ROAD on the "
+            f"first {effort.of('road')}, random weights on {effort.of('random')}, the cascade of random layers on "
+            f"{effort.of('sanity')}. Methods that are not quick: {effort.of('images', False)} images, cascade "
+            f"{effort.of('sanity', False)}.",
+            "One draw of random weights; intervals tell of images, not of draws.",
             "Means with 95 % intervals: percentile bootstrap over images, 2000 resamples.",
         ]
 

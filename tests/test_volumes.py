@@ -1,4 +1,4 @@
-"""Volumes: read right side up or refused, slices in place and upright, maps back on the file's own grid."""
+"""Volumes: NIfTI files read right side up or refused, and maps written back on the file's own grid."""
 
 import gzip
 import io
@@ -9,31 +9,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
-from nibabel.orientations import io_orientation
-from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
+from volume_making import SAMPLES, affines, assert_sentence, nifti, values
 
-import models
-from models.brain import heads
-from vislib import volumes
+from vislib import volume, volume_formats
 from vislib.errors import ImageError
-from vislib.volumes import (
-    PLANES,
-    Volume,
-    best_slice,
-    caption,
-    position,
-    read_volume,
-    slice_image,
-    slices,
-    write_map,
-)
+from vislib.volumes import PLANES, Volume, best_slice, read_volume, slice_image, write_map
 
-SAMPLES = {sample.name: sample for sample in models.samples() if sample.kind == "volume"}
 INPUT = (1, 128, 128)
 
 
@@ -48,19 +32,6 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("volumes")
 
 
-def nifti(data: np.ndarray, affine: np.ndarray | None = None, kind=nib.Nifti1Image, **header) -> bytes:
-    """A NIfTI file's bytes; `header` overwrites fields after nibabel has filled them."""
-    image = kind(data, np.eye(4) if affine is None else affine)
-    image.header["descrip"] = b"a test"
-    block = io.BytesIO()
-    image.to_stream(block)
-    head = image.header.copy()
-    head["vox_offset"] = head.single_vox_offset
-    for field, value in header.items():
-        head[field] = value
-    return head.binaryblock + block.getvalue()[len(head.binaryblock) :]
-
-
 def read(folder: Path, data: bytes, name: str = "one.nii") -> Volume:
     path = folder / name
     path.write_bytes(data)
@@ -73,21 +44,6 @@ def refused(folder: Path, data: bytes, name: str = "one.nii") -> str:
     assert_sentence(caught.value)
     assert str(caught.value).startswith(name)
     return str(caught.value)
-
-
-def assert_sentence(error: ImageError) -> None:
-    text = str(error)
-    assert text.endswith(".")
-    assert "\n" not in text
-    assert len(text) < 320
-    assert not isinstance(error.__cause__, TypeCheckError), error.__cause__
-
-
-def values(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(100, 30, shape).astype(np.float32)
-
-
-# Reading
 
 
 def test_a_sample_comes_in_as_nibabel_has_it():
@@ -121,7 +77,8 @@ def test_slope_and_intercept_are_applied(folder):
     volume = read(folder, nifti(data, scl_slope=0.5, scl_inter=-3))
     np.testing.assert_allclose(volume.data, data * 0.5 - 3)
     assert volume.stored == "uint8, scaled"
-    assert volume.window == (-3, pytest.approx(np.percentile(data * 0.5 - 3, 99.8)))
+    assert volume.window.low == -3
+    assert volume.window.high == pytest.approx(np.percentile(data * 0.5 - 3, 99.8))
 
 
 @pytest.mark.parametrize("axes", [*itertools.permutations(range(3))])
@@ -178,10 +135,18 @@ def test_values_become_0_to_1_by_percentiles(folder):
 
 
 def test_percentiles_of_many_voxels_are_taken_of_some(folder, monkeypatch):
-    volume = read(folder, nifti(values((40, 40, 40))))
-    monkeypatch.setattr(volumes, "SEEN", 5000)
-    assert volume.window[0] == volume.data.min()
-    assert 170 < volume.window[1] < 200  # 100 + 2.88 * 30 of a normal distribution
+    one = read(folder, nifti(values((40, 40, 40))))
+    monkeypatch.setattr(volume, "SEEN", 5000)
+    assert one.window.low == one.data.min()
+    assert 170 < one.window.high < 200  # 100 + 2.88 * 30 of a normal distribution
+
+
+def test_a_single_slice_is_a_volume(folder):
+    for shape in ((6, 5), (6, 5, 1), (6, 1, 5)):
+        volume = read(folder, nifti(values(shape)))
+        assert volume.data.shape == (*shape, 1)[:3]
+        written = nib.Nifti1Image.from_bytes(gzip.decompress(write_map(volume, volume.data)))
+        assert np.array_equal(np.asarray(written.dataobj), values(shape))
 
 
 def test_a_fourth_axis_of_one_entry_is_kept_for_the_way_back(folder):
@@ -196,30 +161,32 @@ PACKED = gzip.compress(GOOD)
 
 
 def test_what_is_no_volume_is_refused_in_a_sentence(folder):
-    assert "is no NIfTI file; give a 3-D NIfTI volume" in refused(folder, b"")
-    assert "is no NIfTI file" in refused(folder, b"Dear all, please find attached")
-    assert "is no NIfTI file" in refused(folder, gzip.compress(b"hello"), "one.nii.gz")
+    assert "is no volume that can be read here; give a volume as NIfTI" in refused(folder, b"")
+    assert "is no volume that can be read here" in refused(folder, b"Dear all, please find attached")
+    assert "is no volume that can be read here" in refused(folder, gzip.compress(b"hello"), "one.nii.gz")
     assert "damaged or cut off" in refused(folder, b"\x1f\x8b garbage", "one.nii.gz")
     assert "damaged or cut off" in refused(folder, PACKED[:-300], "one.nii.gz")
     wrong = bytearray(PACKED)
     wrong[-8] ^= 1  # the checksum
     assert "damaged or cut off" in refused(folder, bytes(wrong), "one.nii.gz")
     assert "promises 5 x 6 x 7 voxels, more than the file can hold" in refused(folder, GOOD[:-1])
-    assert "pair (.hdr and .img)" in refused(folder, nifti(values((2, 2, 2)), magic=b"ni1"))
+    assert "a pair without its voxels (.img); put both" in refused(
+        folder, nifti(values((2, 2, 2)), magic=b"ni1")
+    )
 
 
 def test_other_than_one_real_number_a_voxel_in_three_axes_is_refused(folder):
-    assert "2 x 3 x 4 x 5 numbers, which is not one 3-D volume" in refused(
-        folder, nifti(values((2, 3, 4, 5)))
+    assert "2 x 3 x 4 x 5 x 2 numbers, which is not one volume or volumes over time" in refused(
+        folder, nifti(values((2, 3, 4, 5, 2)))
     )
-    assert "not one 3-D volume" in refused(folder, nifti(values((4, 5))))
+    assert "not one volume" in refused(folder, nifti(values((4,))))
     assert "holds complex64" in refused(folder, nifti(values((2, 3, 4)).astype(np.complex64)))
     colours = np.zeros((2, 3, 4), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
     assert "holds colours" in refused(folder, nifti(colours))
 
 
 def test_promises_are_checked_before_anything_is_read(folder, monkeypatch):
-    monkeypatch.setattr(volumes, "_voxels", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(volume_formats, "ArrayProxy", lambda *_, **__: pytest.fail("read"))
     huge = nifti(values((1, 1, 1)), dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
     assert "volumes may have 512 million in all" in refused(folder, huge)
     assert "volumes may have 512 million" in refused(folder, gzip.compress(huge), "one.nii.gz")
@@ -227,7 +194,7 @@ def test_promises_are_checked_before_anything_is_read(folder, monkeypatch):
     assert "more than the file can hold" in refused(folder, large)
     assert "more than the file can hold" in refused(folder, gzip.compress(large), "one.nii.gz")
     assert "more than the file can hold" in refused(folder, nifti(values((2, 2, 2)), vox_offset=1e9))
-    assert "not one 3-D volume" in refused(folder, nifti(values((1, 1, 1)), dim=[3, -5, 2, 2, 1, 1, 1, 1]))
+    assert "not one volume" in refused(folder, nifti(values((1, 1, 1)), dim=[3, -5, 2, 2, 1, 1, 1, 1]))
 
 
 def test_an_affine_that_is_none_is_refused(folder):
@@ -237,10 +204,9 @@ def test_an_affine_that_is_none_is_refused(folder):
 
 
 def test_a_file_that_is_not_there_is_refused(folder):
-    for path in (folder / "missing.nii", folder):
-        with pytest.raises(ImageError, match="cannot be opened") as caught:
-            read_volume(path)
-        assert_sentence(caught.value)
+    with pytest.raises(ImageError, match=r"^missing.nii cannot be opened \(No such file") as caught:
+        read_volume(folder / "missing.nii")
+    assert_sentence(caught.value)
     with pytest.raises(ImageError, match=r"^upload\?1 cannot be opened"):
         read_volume(folder / "missing.nii", "upload\n1")
 
@@ -253,7 +219,7 @@ MIXED = (
 )
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(folder, data):
     damaged = bytearray(data.draw(st.sampled_from(MIXED)))
@@ -283,31 +249,6 @@ def test_damaged_files_are_read_or_refused(folder, data):
         assert np.isfinite(one.back(one.image[0, 0])).all()
     written = nib.Nifti1Image.from_bytes(gzip.decompress(write_map(volume, volume.data)))
     assert np.array_equal(written.affine, volume.own_affine)
-
-
-# Slices: geometry
-
-
-def affines() -> st.SearchStrategy[np.ndarray]:
-    """Flips, permutations, anisotropic voxels of 1.5 to 4 mm, up to some 15 degrees of obliqueness, any place."""
-
-    def build(axes, signs, sizes, angles, place):
-        affine = np.eye(4)
-        turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        affine[:3, :3] = turn @ ((np.eye(3)[list(axes)] * signs).T * sizes)
-        affine[:3, 3] = place
-        return affine.astype(np.float32).astype(np.float64)
-
-    three = lambda inside: st.tuples(inside, inside, inside)  # noqa: E731
-    degrees = st.one_of(st.just(0.0), st.floats(-8, 8))
-    return st.builds(
-        build,
-        st.permutations(range(3)),
-        three(st.sampled_from([1, -1])),
-        three(st.floats(1.5, 4)),
-        three(degrees),
-        three(st.floats(-90, 90)),
-    )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -363,189 +304,3 @@ def test_a_written_map_says_what_it_is(tmp_path):
     assert (image.header["cal_min"], image.header["cal_max"]) == (0, np.float32(volume.data.max() / 100))
     assert np.array_equal(np.asarray(image.dataobj), volume.data / 100)
     assert path.read_bytes()[4:8] == bytes(4)  # gzip's time
-
-
-@pytest.mark.parametrize("plane", range(3))
-def test_a_slice_looks_as_the_training_pictures_do(plane):
-    """A gradient along each direction of space grows in the picture where heads.VIEWS says."""
-    (rows, columns), across, _ = heads.VIEWS[plane]
-    grid = np.indices((20, 24, 28)).astype(np.float32)
-    own = nib.Nifti1Image(grid[0], np.diag([2.0, 2, 2, 1])).header
-    for axis in range(3):
-        volume = Volume(
-            grid[axis] / grid[axis].max() * 255,
-            np.diag([2.0, 2, 2, 1]),
-            "a ramp",
-            own,
-            io_orientation(np.eye(4)),
-            "uint8",
-        )
-        one = slice_image(volume, PLANES[plane], 7, (1, 10, 10), (2.0, 2.0))
-        down, right = (np.diff(one.image[0, 0], axis=k).mean() * grid[axis].max() for k in (0, 1))
-        np.testing.assert_allclose([down, right], [rows[axis], columns[axis]], atol=1e-4)
-        np.testing.assert_allclose(one.affine[axis, :2] / 2, [rows[axis], columns[axis]], atol=1e-9)
-    assert heads.PLANES[plane] == PLANES[plane]
-    assert one.affine[across, 3] == 14
-
-
-@pytest.mark.parametrize("plane", PLANES)
-def test_the_sample_is_seen_as_the_generator_draws_it(plane):
-    """The same head, drawn by the generator's own resampling at 1.5 mm in that plane, is the slice."""
-    volume = read_volume(SAMPLES["brain_tumour"].path)
-    (rows, columns), across, _ = heads.VIEWS[PLANES.index(plane)]
-    index = best_slice(read_volume(SAMPLES["brain_tumour"].mask).data, plane)
-    one = slice_image(volume, plane, index, INPUT, (1.5, 1.5))
-    centre = np.array(heads.CENTRE)
-    centre[across] = position(volume, plane, index)
-    offset = (np.arange(128) - 63.5) * 1.5
-    mm = (
-        centre[:, None, None]
-        + np.array(rows)[:, None, None] * offset[:, None]
-        + np.array(columns)[:, None, None] * offset
-    )
-    voxel = (mm - volume.affine[:3, 3][:, None, None]) / 2
-    wanted = map_coordinates(volume.data / 255, voxel, order=1, cval=0)
-    inside = ((voxel >= 0) & (voxel <= np.array(volume.data.shape)[:, None, None] - 1)).all(0)
-    np.testing.assert_allclose(one.image[0, 0][inside], wanted[inside], atol=1e-4)
-    assert inside.mean() > 0.5
-
-
-def test_left_is_left(folder):
-    """The sample's lesion has x < 0: the left half of the axial picture, whatever the order of the file's axes."""
-    mask = nib.load(SAMPLES["brain_tumour"].mask)
-    where = nib.affines.apply_affine(mask.affine, np.argwhere(np.asarray(mask.dataobj) > 0)).mean(0)
-    assert where[0] < -5
-    flipped = nib.Nifti1Image(
-        np.asarray(mask.dataobj)[::-1],
-        mask.affine @ np.array([[-1, 0, 0, mask.shape[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
-    )
-    for volume in (read_volume(SAMPLES["brain_tumour"].mask), read(folder, flipped.to_bytes())):
-        one = slice_image(volume, "axial", best_slice(volume.data, "axial"), INPUT, (1.5, 1.5))
-        seen = one.sample(volume.data)
-        assert seen[:, :64].sum() > 20 * max(1, seen[:, 64:].sum())
-
-
-# Slices: values
-
-
-def box(shape: tuple[int, int, int], voxel: tuple[float, float, float], seed: int = 0) -> Volume:
-    data = np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
-    affine = np.diag([*voxel, 1.0])
-    return Volume(
-        data, affine, "a box", nib.Nifti1Image(data, affine).header, io_orientation(affine), "uint8"
-    )
-
-
-def test_shrinking_is_a_triangle_filter_by_a_slow_loop():
-    volume = box((31, 41, 5), (0.7, 0.4, 1.0))
-    one = slice_image(volume, "axial", 2, (1, 12, 14), (1.5, 2.0))
-    wanted = np.zeros((12, 14))
-    for row, column in np.ndindex(12, 14):
-        y, x = 20 - (row - 5.5) * 1.5 / 0.4, 15 + (column - 6.5) * 2.0 / 0.7
-        if -0.5 <= y <= 40.5 and -0.5 <= x <= 30.5:
-            high = np.clip(1 - np.abs(np.arange(41) - y) / (1.5 / 0.4), 0, None)
-            wide = np.clip(1 - np.abs(np.arange(31) - x) / (2.0 / 0.7), 0, None)
-            weight = wide[:, None] * high
-            wanted[row, column] = (volume.data[:, :, 2] / 255 * weight).sum() / weight.sum()
-    np.testing.assert_allclose(one.image[0, 0], wanted, atol=1e-5)
-    assert (wanted == 0).any()
-
-
-def test_without_a_spacing_the_whole_slice_just_fits():
-    volume = box((20, 50, 30), (2.0, 1.0, 3.0))
-    volume.data[:] = 255
-    for plane, (height, width) in {"axial": (50, 40), "coronal": (90, 40), "sagittal": (90, 50)}.items():
-        one = slice_image(volume, plane, 3, (1, 64, 64))
-        pixel = max(height, width) / 64
-        np.testing.assert_allclose(np.linalg.norm(one.affine[:3, :2], axis=0), pixel)
-        seen = one.image[0, 0] > 0.5
-        assert abs(seen.any(1).sum() - height / pixel) <= 1
-        assert abs(seen.any(0).sum() - width / pixel) <= 1
-        assert seen.any(1).all() or seen.any(0).all()
-
-
-def test_three_channels_repeat_grey():
-    volume = box((20, 20, 20), (1.0, 1.0, 1.0))
-    grey = slice_image(volume, "coronal", 4, (1, 24, 30)).image
-    assert np.array_equal(slice_image(volume, "coronal", 4, (3, 24, 30)).image, grey.repeat(3, 1))
-
-
-@pytest.mark.parametrize("plane", PLANES)
-def test_a_sample_of_another_array_lies_where_the_image_does(plane):
-    volume = box((20, 24, 28), (2.0, 1.0, 1.5))
-    one = slice_image(volume, plane, 9, (1, 40, 36), (1.5, 1.5))
-    np.testing.assert_allclose(one.sample(volume.data / 255, 1), one.image[0, 0], atol=1e-5)
-    mask = volume.data > 200
-    seen = one.sample(mask)
-    assert seen.dtype == bool
-    for row, column in np.ndindex(40, 36):
-        mm = one.affine @ [row, column, 0, 1]
-        near = np.floor(mm[:3] / [2.0, 1.0, 1.5] + 0.5).astype(int)
-        inside = (near >= 0).all() and (near < volume.data.shape).all()
-        assert seen[row, column] == (bool(mask[tuple(near)]) if inside else False)
-
-
-@pytest.mark.parametrize("plane", PLANES)
-def test_back_reads_the_map_at_every_voxel_of_the_slice(plane):
-    volume = box((20, 24, 28), (2.0, 1.0, 1.5))
-    one = slice_image(volume, plane, 9, (1, 20, 16), (1.5, 1.25))
-    across = volumes.VIEWS[plane].across
-    rows, columns = np.mgrid[:20, :16].astype(np.float32)
-    back_rows, back_columns, back_ones = (
-        one.back(values) for values in (rows, columns, np.ones((20, 16), np.float32))
-    )
-    inverse = np.linalg.inv(one.affine)
-    for voxel in np.ndindex(volume.data.shape):
-        row, column, depth, _ = inverse @ volume.affine @ [*voxel, 1]
-        inside = abs(depth) < 1e-6 and -0.5 <= row <= 19.5 and -0.5 <= column <= 15.5
-        assert back_ones[voxel] == pytest.approx(1.0 if inside else 0.0, abs=1e-6)
-        if inside:
-            assert back_rows[voxel] == pytest.approx(np.clip(row, 0, 19), abs=1e-4)
-            assert back_columns[voxel] == pytest.approx(np.clip(column, 0, 15), abs=1e-4)
-    assert np.count_nonzero(back_ones.any(axis=tuple({0, 1, 2} - {across}))) == 1
-
-
-def test_slices_are_counted_chosen_and_named():
-    volume = read_volume(SAMPLES["brain_tumour"].path)
-    assert [slices(volume, plane) for plane in PLANES] == [80, 96, 76]
-    assert position(volume, "axial", 42) == 11
-    assert caption(volume, "axial", 42) == "axial, z = 11 mm"
-    assert caption(volume, "coronal", 56) == "coronal, y = 0 mm"
-    assert caption(volume, "sagittal", 0) == "sagittal, x = -75 mm"
-    mask = np.zeros((4, 5, 6), bool)
-    assert [best_slice(mask, plane) for plane in PLANES] == [3, 2, 2]
-    mask[1, 2, 3] = mask[1, 4, 3] = mask[2, 2, 5] = True
-    assert [best_slice(mask, plane) for plane in PLANES] == [3, 2, 1]
-
-
-def test_what_does_not_fit_a_volume_is_said():
-    volume = box((4, 5, 6), (1.0, 1.0, 1.0))
-    one = slice_image(volume, "axial", 0, (1, 8, 8))
-    for call, words in (
-        (
-            lambda: slice_image(volume, "oblique", 0, INPUT),
-            "no plane 'oblique'; choose one of axial, coronal",
-        ),
-        (lambda: slice_image(volume, "axial", 6, INPUT), "no axial slice 6; its slices are 0 to 5"),
-        (lambda: slice_image(volume, "axial", -1, INPUT), "no axial slice -1"),
-        (lambda: slice_image(volume, "axial", 0, (1, 8, 8, 8)), "1 or 3 channels and 2 spatial axes"),
-        (lambda: slice_image(volume, "axial", 0, (4, 8, 8)), "1 or 3 channels and 2 spatial axes"),
-        (lambda: slice_image(volume, "axial", 0, INPUT, (1.5,)), "two numbers above 0"),
-        (lambda: slice_image(volume, "axial", 0, INPUT, (1.5, 0.0)), "two numbers above 0"),
-        (lambda: one.sample(np.zeros((4, 5, 7))), "own grid"),
-        (lambda: one.sample(volume.data, 3), "no interpolation of order 3"),
-        (lambda: one.back(np.zeros((8, 9), np.float32)), "computed for this slice"),
-        (lambda: write_map(volume, np.zeros((5, 4, 6), np.float32)), "own grid"),
-    ):
-        with pytest.raises(ImageError, match=words) as caught:
-            call()
-        assert_sentence(caught.value)
-
-
-@pytest.mark.parametrize("plane", PLANES)
-@pytest.mark.parametrize("name", SAMPLES)
-def test_brain2d_names_the_best_slice_of_every_sample(name, plane):
-    network, sample = models.load("brain2d", device="cpu"), SAMPLES[name]
-    index = best_slice(read_volume(sample.mask).data, plane)
-    one = slice_image(read_volume(sample.path), plane, index, network.input_shape, network.spacing)
-    assert network.labels[int(network.logits(torch.from_numpy(one.image)).argmax())] == sample.label

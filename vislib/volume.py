@@ -1,0 +1,166 @@
+"""Volume: MRI data and its affine, kept together in RAS+ order, and the window of values that is seen."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Shaped
+from nibabel import orientations
+
+from vislib.brain_mask import brain_mask
+from vislib.errors import ImageError
+from vislib.images import stretched
+
+PLANES = ("axial", "coronal", "sagittal")
+BRIGHTEST = 99.8  # percentile of the values that becomes 1
+SEEN = 4_000_000  # values that a percentile is taken of, evenly spread, where there are more
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values that are shown black (`low`, and all below) and white (`high`, and all above)."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise ImageError(
+                f"A window from {self.low:g} to {self.high:g} cannot be: give two finite numbers, the darker first."
+            )
+
+    @classmethod
+    def from_percentiles(cls, values: Float32[np.ndarray, "*any"], low: float, high: float) -> "Window":
+        """The window between two percentiles (0 to 100) of finite values; of SEEN of them where there are more."""
+        if not 0 <= low < high <= 100:
+            raise ImageError(
+                f"Percentiles {low:g} and {high:g} cannot be a window: give two from 0 to 100, the smaller first."
+            )
+        flat = values.reshape(-1)
+        ends = np.percentile(flat[:: max(1, -(-flat.size // SEEN))], (low, high)) if flat.size else (0, 0)
+        return cls(float(ends[0]), float(ends[1]))
+
+    @property
+    def level(self) -> float:
+        """The middle of the window, as radiologists say it."""
+        return self.low / 2 + self.high / 2
+
+    @property
+    def width(self) -> float:
+        """How many values wide the window is; 0 shows no contrast."""
+        return self.high - self.low
+
+    def unit(self, values: Float32[np.ndarray, "*any"]) -> Float32[np.ndarray, "*any"]:
+        """Map `low` to 0 and `high` to 1, clipped, in little memory; without a width only clip the values."""
+        if values.ndim < 3:
+            return stretched(values, self.low, self.high)
+        units = np.empty_like(values)
+        for index, part in enumerate(values):
+            units[index] = stretched(part, self.low, self.high)
+        return units
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Values on a grid of voxels in RAS+ order: axes run to the right, to the front, up, as nearly as they can.
+
+    Axes of the file were only flipped and exchanged, never resampled. `own` is a NIfTI-1 header of the file's own
+    grid, `orientation` (nibabel's ornt) says which RAS+ axis, and which way, each axis of the file is.
+    """
+
+    data: Float32[np.ndarray, "x y z"]
+    affine: Float64[np.ndarray, "4 4"]  # voxel (i, j, k, 1) to mm (right, anterior, superior, 1)
+    name: str
+    own: Any  # nibabel.Nifti1Header
+    orientation: Float64[np.ndarray, "3 2"]
+    stored: str  # the type of the file's numbers, such as "uint8"
+    notes: tuple[str, ...] = ()  # sentences for the person who sent it
+    times: int = 1  # how many time points the file holds ...
+    time: int = 0  # ... and which of them this is
+
+    @property
+    def own_shape(self) -> tuple[int, ...]:
+        """The shape of the file's array at one time; there may be axes of one entry after the third."""
+        return tuple(int(size) for size in self.own.get_data_shape())
+
+    @property
+    def own_affine(self) -> Float64[np.ndarray, "4 4"]:
+        """Voxel of the file to mm."""
+        return np.asarray(self.own.get_best_affine(), np.float64)
+
+    @cached_property
+    def voxel(self) -> tuple[float, float, float]:
+        """Distance, in mm, of neighbouring voxels along each axis."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(0)).tolist()
+        return x, y, z
+
+    @property
+    def oblique(self) -> float:
+        """Degrees that the voxel axes lie away from right, front and up, at most; 0 is straight."""
+        return degrees_oblique(self.affine)
+
+    @cached_property
+    def brain(self) -> Bool[np.ndarray, "x y z"]:
+        """Where the brain (or the head, in a picture that shows it all) is, by `brain_mask`."""
+        return brain_mask(self.data, self.voxel)
+
+    @cached_property
+    def window(self) -> Window:
+        """The values that become 0 and 1 for a network."""
+        if self.stored == "uint8":
+            return Window(0.0, 255.0)
+        low, high = float(self.data.min()), Window.from_percentiles(self.data, 0, BRIGHTEST).high
+        return Window(low, high if high > low else float(self.data.max()))
+
+    @property
+    def scaling(self) -> str:
+        """How values become [0, 1], as a sentence."""
+        low, high = self.window.low, self.window.high
+        if self.stored == "uint8":
+            return "Values of 0 to 255 are divided by 255."
+        if low == high:
+            return f"Every voxel holds {low:g}: there is nothing to see."
+        most = f"{high:g}, which {BRIGHTEST:g} % do not exceed"
+        return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
+
+    def unit(self) -> Float32[np.ndarray, "x y z"]:
+        """The values in [0, 1], scaled as `scaling` says."""
+        return self.window.unit(self.data)
+
+
+def degrees_oblique(affine: Float64[np.ndarray, "4 4"]) -> float:
+    """Degrees between the axes of a RAS+ affine and right, front and up, at most."""
+    axes = affine[:3, :3]
+    cosines = np.abs(np.diag(axes)) / np.sqrt((axes**2).sum(0))
+    return math.degrees(math.acos(min(1.0, float(cosines.min()))))
+
+
+def turned(
+    own_affine: Float64[np.ndarray, "4 4"], own_shape: tuple[int, ...]
+) -> tuple[Float64[np.ndarray, "3 2"], Float64[np.ndarray, "4 4"], tuple[int, int, int]]:
+    """The orientation of a file's grid, and its affine and shape once it is turned to RAS+."""
+    orientation = orientations.io_orientation(own_affine)
+    shape = [0, 0, 0]
+    for axis, (target, _) in enumerate(orientation):
+        shape[int(target)] = own_shape[axis]
+    affine = own_affine @ orientations.inv_ornt_aff(orientation, own_shape[:3])
+    return orientation, affine, (shape[0], shape[1], shape[2])
+
+
+def as_own(
+    array: Shaped[np.ndarray, "x y z"], orientation: Float64[np.ndarray, "3 2"]
+) -> Shaped[np.ndarray, "i j k"]:
+    """A view on an array in RAS+ order as the file's axes run."""
+    view = array.transpose([int(axis) for axis in orientation[:, 0]])
+    return np.flip(view, tuple(axis for axis in range(3) if orientation[axis, 1] < 0))
+
+
+def check_grid(array: Shaped[np.ndarray, "..."], grid: tuple[int, ...]) -> None:
+    """Raise ImageError where an array does not lie on a volume's grid."""
+    if array.shape != grid:
+        raise ImageError(
+            f"An array of shape {array.shape} does not lie on a volume of {grid} voxels; "
+            "give one on the volume's own grid, in RAS+ order."
+        )

@@ -1,0 +1,133 @@
+"""The door through which volumes come in, from files that a stranger sent, and maps go out on the file's own grid."""
+
+import gzip
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from vislib.brain_mask import looks_inverted
+from vislib.dicom import find_series
+from vislib.errors import ImageError
+from vislib.images import printable
+from vislib.volume import Volume, as_own, check_grid, degrees_oblique, turned
+from vislib.volume_archive import unzipped
+from vislib.volume_formats import WANTED, Block, Opened, Source, find
+
+AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of all
+
+
+def read_volume(path: Path, name: str | None = None, time: int = 0) -> Volume:
+    """Read one time point of a volume as float32 in RAS+ order; `name` stands for the file's own in sentences.
+
+    NIfTI-1 and -2, Analyze, MGH, MINC-1 and (with h5py) MINC-2, PAR/REC, each also gzipped; a pair by either of its
+    files; a folder with a DICOM series (with pydicom); or one .zip of such. What a file is, its content says. Only
+    the voxels of that time enter memory. What is not finite becomes 0, or the smallest value where 0 lies outside
+    the values. Raises ImageError, and nothing else, for anything that is no such file; a header that promises more
+    than VOXELS voxels, than the file can hold, or than the machine has memory for, is refused before any is read.
+    """
+    called = printable(path.name if name is None else name)
+    try:
+        with ExitStack() as stack, np.errstate(all="ignore"):
+            if path.is_file():
+                path = unzipped(path, called, stack)
+            if path.is_dir():
+                return _read(find_series(path, called), called, time)
+            return _read(find(Opened(path, called, stack)), called, time)
+    except ImageError:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        raise ImageError(f"{called} cannot be opened ({error.strerror}); {WANTED}.") from error
+    except MemoryError as error:
+        raise ImageError(
+            f"{called} needs more memory than there is at present: make it smaller first."
+        ) from error
+    except Exception as error:  # nibabel, gzip and numpy raise whatever a damaged file leads them to
+        raise ImageError(f"{called} is damaged or cut off; save or send it again.") from error
+
+
+def read_dicom(folder: Path, name: str | None = None, time: int = 0) -> Volume:
+    """Read a folder with one DICOM series as `read_volume` does; needs pydicom. Raises ImageError."""
+    if not folder.is_dir():
+        called = printable(folder.name if name is None else name)
+        raise ImageError(f"{called} is no folder; give the one that holds a DICOM series.")
+    return read_volume(folder, name, time)
+
+
+def write_map(volume: Volume, data: Float32[np.ndarray, "x y z"], describes: str = "map") -> bytes:
+    """Write a map over the volume as .nii.gz (NIfTI-1, float32) on the file's own grid, with its affines and codes.
+
+    The same map gives the same bytes. `describes` goes into the header's free text, 79 bytes at most. Raises
+    ImageError for a map on another grid.
+    """
+    check_grid(data, volume.data.shape)
+    header = volume.own.copy()
+    header["vox_offset"] = header.single_vox_offset
+    header["descrip"] = f"vislib: {describes}".encode("ascii", "replace")[:79]
+    header.set_intent("estimate", name="vislib map")
+    values = as_own(data, volume.orientation).astype("<f4")
+    header["cal_min"], header["cal_max"] = values.min(), values.max()
+    return gzip.compress(header.binaryblock + bytes(4) + values.tobytes(order="F"), 6, mtime=0)
+
+
+def _read(source: Source, name: str, time: int) -> Volume:
+    if not 0 <= time < source.times:
+        raise ImageError(
+            f"{name} has no time point {time}; its time points are 0 to {source.times - 1}."
+            if source.times > 1
+            else f"{name} has no time point {time}: it holds one volume, number 0."
+        )
+    orientation, affine, shape = turned(np.asarray(source.own.get_best_affine(), np.float64), source.shape)
+    data = np.empty(shape, np.float32)
+    own = as_own(data, orientation)
+    for where in _blocks(source.shape, source.slowest):
+        own[where] = source.block(where, time)
+    if source.ending is not None and time == source.times - 1:
+        source.ending.read(1 << 16)  # at its end gzip compares its checksum
+    notes = [*source.notes, *_mended(data)]
+    if (degrees := degrees_oblique(affine)) >= 1:
+        notes.append(f"Its voxel axes lie up to {degrees:.0f} degrees oblique: slices follow the voxels.")
+    if looks_inverted(data):
+        notes.append(
+            "Its background is brighter than what it shows: if it is inverted, networks will not know it."
+        )
+    if source.times > 1:
+        notes.append(f"It holds {source.times} time points; this is number {time}.")
+    return Volume(
+        data, affine, name, source.own, orientation, source.stored, tuple(notes), source.times, time
+    )
+
+
+def _blocks(shape: tuple[int, int, int], slowest: int) -> Iterator[Block]:
+    """Blocks of at most AT_ONCE voxels (or one row), in the order in which they lie in the file."""
+    most = max(1, min(AT_ONCE, math.prod(shape) // 16))
+    plane = math.prod(shape) // shape[slowest]
+    rows = max(1, min(shape[1], most // (plane // shape[1])))
+    planes = max(1, most // plane)
+    for first in range(0, shape[slowest], planes):
+        for row in range(0, shape[1], rows):
+            block = [slice(0, n) for n in shape]
+            block[1] = slice(row, min(row + rows, shape[1]))
+            block[slowest] = slice(first, min(first + planes, shape[slowest]))
+            yield block[0], block[1], block[2]
+
+
+def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
+    """Replace, in place, what is not finite; the sentence that says so."""
+    count, low, high = 0, math.inf, -math.inf
+    for part in data:
+        finite = np.isfinite(part)
+        missing = finite.size - int(np.count_nonzero(finite))
+        count += missing
+        if missing < finite.size:
+            known = part[finite] if missing else part
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+    if count == 0:
+        return []
+    value = low if 0 < low <= high or low <= high < 0 else 0.0
+    for part in data:
+        part[~np.isfinite(part)] = value
+    return [f"{count} voxels that held no finite number were set to {value:g}."]

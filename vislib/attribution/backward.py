@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from vislib.attribution.query import Query
 from vislib.errors import AttributionError
-from vislib.network import Network
 from vislib.relu import relu_rule
 
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
-# Sums kept at the first convolution are larger than images: for many images they would not fit.
-_MOST_IMAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,86 +85,3 @@ def gradients(
         one = visit(query, query.images[rows.start : rows.stop], rows, rule)
         parts.append((one.to_pixels(), one.scores.detach(), one.relus))
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), parts[0][2]
-
-
-class Meeting:
-    """Where the gradients of many copies of the images meet, to go on to the pixels together.
-
-    Standardisation and the first convolution are affine: their Jacobian is the same for every copy, so that
-    weighted sums of gradients may be made at that convolution's output and taken to the pixels once. That spares
-    the dearest step of the way back. Where a trial shows that it does not hold for a network, and for many images,
-    gradients meet at the pixels themselves.
-    """
-
-    def __init__(self, query: Query, rule: str = "plain", *, early: bool = True) -> None:
-        self._query, self._rule = query, rule
-        early = early and len(query.images) <= _MOST_IMAGES and _affine(query)
-        own = visit(query, query.images, rule=rule, keep=early)
-        self.scores, self.relus = own.scores.detach(), own.relus
-        # The graph behind the edge is kept for the way to the pixels; what follows it is freed here.
-        self._leaf, self._edge = own.leaf, own.edge if early else None
-        self.values = own.values if early and own.values is not None else query.images
-        self._sums: list[Tensor] = []
-
-    def values_of(self, images: Float[Tensor, "m c *spatial"]) -> tuple[Tensor, Float[Tensor, "m"]]:
-        """What images are at the meeting place, as `values` says it of the query's own, and their scores."""
-        one = visit(self._query, images, keep=self._edge is not None)
-        return images if one.values is None else one.values, one.scores.detach()
-
-    def gradients(
-        self, copies: Float[Tensor, "m c *spatial"], rows: Sequence[int]
-    ) -> Float[Tensor, "m k *first"]:
-        """The gradient of each copy's score at the meeting place."""
-        one = visit(self._query, copies, rows, self._rule)
-        if self._edge is None or one.edge is None:
-            return one.to_pixels()
-        return torch.autograd.grad(one.scores.sum(), [one.edge])[0]
-
-    def add(
-        self, gradient: Float[Tensor, "m k *first"], rows: Sequence[int], *weights: Sequence[float]
-    ) -> None:
-        """Add each gradient to its image's sums, one sum for each list of weights."""
-        if not self._sums:
-            like = torch.empty_like(gradient[:1])  # keeps the order of axes in memory
-            self._sums = [torch.cat([torch.zeros_like(like) for _ in self._query.images]) for _ in weights]
-        for total, factors in zip(self._sums, weights, strict=True):
-            for one, row, factor in zip(gradient, rows, factors, strict=True):
-                total[row].add_(one, alpha=factor)
-
-    def to_pixels(self, *factors: Sequence[float]) -> Float[Tensor, "n c *spatial"]:
-        """The sums, each times its factor for each image, added up and taken to the pixels."""
-        axes = self._sums[0].ndim - 1
-        total = torch.zeros_like(self._sums[0])
-        for one, factor in zip(self._sums, factors, strict=True):
-            total += one * torch.tensor(factor).to(one).view(-1, *[1] * axes)
-        if self._edge is None:
-            return total
-        return torch.autograd.grad([self._edge], [self._leaf], [total], retain_graph=True)[0]
-
-
-_affine_networks: WeakKeyDictionary[Network, dict[str, bool]] = WeakKeyDictionary()
-
-
-def _affine(query: Query) -> bool:
-    """Whether all that the target's layer sees of the image is an affine map's output, the first convolution's.
-
-    Found by trial, once for each network and layer: the gradient of a random image takes its way to the pixels
-    through the graph of another one.
-    """
-    known = _affine_networks.setdefault(query.network, {})
-    if query.target.layer not in known:
-        generator = torch.Generator().manual_seed(1)
-        other = torch.rand(query.images[:1].shape, generator=generator).to(query.images)
-        own, there = visit(query, query.images[:1], [0]), visit(query, other, [0])
-        if own.edge is None or there.edge is None or not there.scores.requires_grad:
-            known[query.target.layer] = False
-            return False
-        score = there.scores.sum()
-        expected, early = torch.autograd.grad(
-            score, [get_gradient_edge(there.leaf), there.edge], allow_unused=True
-        )
-        if expected is None or early is None or not bool(expected.any()):
-            return False  # says nothing of other images
-        (got,) = torch.autograd.grad([own.edge], [own.leaf], [early])
-        known[query.target.layer] = torch.allclose(got, expected, atol=1e-4 * float(expected.abs().max()))
-    return known[query.target.layer]

@@ -1,15 +1,15 @@
 """Integrated gradients: the gradient along a path from a baseline image, which adds up to the score's change."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from vislib.attribution.backward import Meeting
 from vislib.attribution.gradients import FAMILY
+from vislib.attribution.meeting import Meeting
 from vislib.attribution.method import method, parameter
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
@@ -67,22 +67,23 @@ def integrated_gradients(query: Query) -> Iterator[Attribution]:
     way = query.images - start
     n, steps = len(query.images), query.whole("steps")
     meeting = Meeting(query)
-    begin, scores_at_start = meeting.values_of(start)
+    tangent, scores_at_start = meeting.tangent(start)
     change = (meeting.scores.double() - scores_at_start.double()).tolist()
-    tangent = meeting.values - begin
     # Golden steps: the points visited so far always lie all along the way.
     points = [(k + 0.5) / steps for k in sorted(range(steps), key=lambda k: k * _GOLDEN % 1)]
     slopes: list[list[float]] = [[] for _ in range(n)]
+
+    def weigh(gradient: Tensor, rows: Sequence[int]) -> tuple[list[float], list[float]]:
+        along = [float((one * tangent[row]).sum()) for one, row in zip(gradient, rows, strict=True)]
+        for row, slope in zip(rows, along, strict=True):
+            slopes[row].append(slope)
+        return [1.0] * len(rows), [slope - change[row] for row, slope in zip(rows, along, strict=True)]
+
     batches = list(query.batches(steps * n, gradients=True))
     for step, pairs in enumerate(batches, 1):
         rows = [pair % n for pair in pairs]
         at = torch.tensor([points[pair // n] for pair in pairs]).to(start)
-        gradient = meeting.gradients(start[rows] + at.view(-1, *[1] * (start.ndim - 1)) * way[rows], rows)
-        along = [float((one * tangent[row]).sum()) for one, row in zip(gradient, rows, strict=True)]
-        for row, slope in zip(rows, along, strict=True):
-            slopes[row].append(slope)
-        excess = [slope - change[row] for row, slope in zip(rows, along, strict=True)]
-        meeting.add(gradient, rows, [1.0] * len(rows), excess)
+        meeting.add(start[rows] + at.view(-1, *[1] * (start.ndim - 1)) * way[rows], rows, weigh)
         if all(slopes):
             fitted = [fitted_weights(own, whole) for own, whole in zip(slopes, change, strict=True)]
             product = way * meeting.to_pixels([even for even, _ in fitted], [tilt for _, tilt in fitted])
@@ -96,9 +97,9 @@ def fitted_weights(slopes: list[float], change: float) -> tuple[float, float]:
     change.
     """
     m = len(slopes)
-    mean = sum(slopes) / m
+    mean = math.fsum(slopes) / m  # the same in any order: shares of a batch end in any
     apart = [slope - mean for slope in slopes]
-    spread = sum(one * one for one in apart)
+    spread = math.fsum(one * one for one in apart)
     tilt = (change - mean) / spread if spread > 0 else 0.0
     if (largest := max(-tilt * one for one in apart)) > 1 / m:
         tilt /= largest * m
@@ -119,7 +120,7 @@ def _result(
         return [abs(s - c) / max(abs(c), 1e-30) if s != c else 0.0 for s, c in zip(sums, change, strict=True)]
 
     error = relative(product.double().flatten(1).sum(1).tolist())
-    rule = relative([sum(own) / len(own) for own in slopes])
+    rule = relative([math.fsum(own) / len(own) for own in slopes])
     where = "" if len(change) == 1 else " (the worst of the images)"
     notes = [
         f"The map adds up to the score's change from the baseline image to within {max(error):.2%}{where}."

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vislib.attribution.backward import Meeting
 from vislib.attribution.gradients import FAMILY, no_relu, strongest_channel
+from vislib.attribution.meeting import Meeting
 from vislib.attribution.method import method, parameter
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
@@ -48,8 +48,7 @@ def smoothgrad(query: Query) -> Iterator[Attribution]:
     """
     n, of = len(query.images), query.choice("of")
     rule, reduce = OF[of]
-    times_input = of == "input x gradient"
-    meeting = Meeting(query, rule, early=not times_input)
+    meeting = Meeting(query, rule, times_input=of == "input x gradient")
     flat = query.images.flatten(1)
     sigma = query.number("noise") * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (query.images.ndim - 1))
     generator = query.generator()
@@ -61,8 +60,7 @@ def smoothgrad(query: Query) -> Iterator[Attribution]:
         wanted = range(pairs[0] // n, pairs[-1] // n + 1)
         noises = {k: noises[k] if k in noises else _noise(query, generator) for k in wanted}
         copies = query.images[rows] + sigma[rows] * torch.stack([noises[pair // n] for pair in pairs])
-        gradient = meeting.gradients(copies, rows)
-        meeting.add(gradient * copies if times_input else gradient, rows, [1.0] * len(rows))
+        meeting.add(copies, rows, lambda _gradient, mine: ([1.0] * len(mine),))
         for row in rows:
             counts[row] += 1
         if all(counts):

@@ -141,7 +141,7 @@ def _checked(
     starts = torch.tensor([[0 for _ in room], [(3 * free) // 7 for free in room], room])
     plain = _Plain(network, layer, image, units)
     for got, expected in ((rerun.clean, plain.clean), (rerun(patches, starts), plain(patches, starts))):
-        # The algorithm of a convolution depends on its size: equal means up to rounding.
-        tolerance = 1000 * torch.finfo(expected.dtype).eps * float(expected.abs().max())
-        torch.testing.assert_close(got, expected, rtol=0, atol=tolerance)
+        # The algorithm of a convolution depends on its size: equal means up to rounding, to TF32's 10 bits on CUDA.
+        tolerance = 1000 * torch.finfo(expected.dtype).eps if expected.device.type == "cpu" else 0.01
+        torch.testing.assert_close(got, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
     return max(1, min(MOST_ROWS, BUDGET * _CHECKED // max(1, rerun.work)))

@@ -12,8 +12,10 @@ from vislib.attribution import (  # noqa: F401 - fill METHODS
     integrated,
     occlusion,
     prediction_difference,
+    score_cam,
     smoothgrad,
 )
+from vislib.attribution.map_layers import default_layer, map_layer
 from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
@@ -21,7 +23,8 @@ from vislib.attribution.target import Target
 from vislib.errors import AttributionError, NetworkError
 from vislib.network import Network
 from vislib.parameters import Value
-from vislib.probe import LOGITS
+
+__all__ = ["attribute", "attribution_steps", "default_layer", "find_method"]
 
 
 def find_method(name: str) -> Method:
@@ -29,25 +32,6 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise AttributionError(f"There is no method {name!r}; the methods are {', '.join(METHODS)}.")
     return METHODS[name]
-
-
-def default_layer(network: Network, target: Target | None = None) -> str:
-    """The last layer with more than one position that is not the class scores' own map, before the target's layer.
-
-    Raises AttributionError where there is none.
-    """
-    names = list(network.layers)
-    end = names.index(network.layer(target.layer).name) if target is not None else len(names)
-    classes = network.layers[LOGITS].channels
-    maps = [layer for layer in list(network.layers.values())[:end] if max(layer.spatial, default=1) > 1]
-    telling = [layer for layer in maps if layer.channels != classes] or maps
-    if not telling:
-        before = f" before {target.layer}" if target is not None else ""
-        raise AttributionError(
-            f"{network.name} has no layer with spatial positions{before}, and a class activation map needs "
-            "one; choose a gradient or perturbation method."
-        )
-    return telling[-1].name
 
 
 def attribution_steps(
@@ -85,7 +69,7 @@ def attribution_steps(
         network=network,
         images=images.detach().to(network.device, network.dtype),
         target=asked,
-        layer=_map_layer(network, layer, asked) if "layer" in chosen.needs else "",
+        layer=_layer_of(chosen, network, layer, asked),
         values=values,
         seed=seed,
     )
@@ -108,20 +92,8 @@ def attribute(
     return whole
 
 
-def _map_layer(network: Network, name: str | None, target: Target) -> str:
-    if name is None:
-        return default_layer(network, target)
-    layer = network.layer(name)
-    if max(layer.spatial, default=1) <= 1:
-        with_positions = [one.name for one in network.layers.values() if max(one.spatial, default=1) > 1]
-        raise AttributionError(
-            f"{network.name}'s layer {layer.name!r} has no spatial extent, so its maps show no place; "
-            f"choose one of {', '.join(with_positions) or 'another network'}."
-        )
-    names = list(network.layers)
-    if names.index(layer.name) >= names.index(target.layer):
-        raise AttributionError(
-            f"{layer.name!r} does not come before {target.layer!r}, which is to be explained; "
-            f"choose a layer before it, such as {default_layer(network, target)!r}."
-        )
-    return layer.name
+def _layer_of(method: Method, network: Network, name: str | None, target: Target) -> str:
+    """The layer that a query names: for a method of a fixed layer ("GAP head") only where it was asked for."""
+    if "layer" in method.needs or ("GAP head" in method.needs and name is not None):
+        return map_layer(network, name, target)
+    return ""

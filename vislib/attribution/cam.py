@@ -7,16 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vislib.attribution.backward import gradients
+from vislib.attribution.gradients import no_relu, strongest_channel
+from vislib.attribution.map_layers import no_maps
 from vislib.attribution.method import method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
 from vislib.errors import AttributionError, NetworkError
 from vislib.network import Network
 from vislib.probe import LOGITS
-from vislib.relu import relu_rule
 
 FAMILY = "class activation maps"
-ALL_NEGATIVE = "All values are 0 or below: nothing in this layer speaks for the target."
+ALL_NEGATIVE = "All values are 0 or below{which}: nothing in this layer speaks for the target."
 
 
 def weighed_maps(
@@ -36,24 +38,67 @@ def cut(
 ) -> tuple[Float[Tensor, "n k *coarse"], Float[Tensor, "n k *coarse"], Float[Tensor, "n"]]:
     """The layer's maps as the rest of the network sees them, the score's gradient by them, and the scores.
 
-    The maps are a leaf of the graph: what comes before them is computed without one.
+    The maps are a leaf of the graph: what comes before them is computed without one. Raises AttributionError
+    where the target does not depend on the layer.
     """
+    parts = []
+    for rows in query.batches(len(query.images), gradients=True):
+        held: list[Tensor] = []
+
+        def leaf(maps: Tensor, held: list[Tensor] = held) -> Tensor:
+            held.append(maps.detach().requires_grad_())
+            return held[0].clone()  # the network may go on in place
+
+        with torch.enable_grad():
+            scores = query.score(query.images[rows.start : rows.stop], rows, through={query.layer: leaf})
+        gradient: Tensor | None = None
+        if scores.requires_grad:
+            (gradient,) = torch.autograd.grad(scores.sum(), held[0], allow_unused=True)
+        if gradient is None:
+            raise AttributionError(
+                f"{query.target.layer!r} gets no gradient from {query.layer!r}, so its maps say nothing of it; choose "
+                "a layer that it is computed from."
+            )
+        parts.append((held[0].detach(), gradient, scores.detach()))
+    maps, gradients, scores = (torch.cat(each_part) for each_part in zip(*parts, strict=True))
+    return maps, gradients, scores
+
+
+def seen_maps(query: Query, layer: str = "") -> tuple[Float[Tensor, "n k *coarse"], Float[Tensor, "n"]]:
+    """The maps of `layer` (default: the query's) as the rest of the network sees them, and the scores."""
     held: list[Tensor] = []
 
-    def leaf(maps: Tensor) -> Tensor:
-        held.append(maps.detach().requires_grad_())
-        return held[0]
+    def keep(maps: Tensor) -> Tensor:
+        held.append(maps.clone())  # the network may go on in place
+        return maps
 
-    with torch.enable_grad():
-        scores = query.score(query.images, through={query.layer: leaf})
-        (gradient,) = torch.autograd.grad(scores.sum(), held[0])
-    return held[0].detach(), gradient, scores.detach()
+    parts = []
+    for rows in query.batches(len(query.images)):
+        images = query.images[rows.start : rows.stop]
+        with torch.no_grad():
+            parts.append(query.score(images, rows, through={layer or query.layer: keep}))
+    return torch.cat(held), torch.cat(parts)
 
 
-def rectified(query: Query, raw: Float[Tensor, "n *coarse"], scores: Float[Tensor, "n"]) -> Attribution:
+def rectified(
+    query: Query,
+    raw: Float[Tensor, "n *coarse"],
+    scores: Float[Tensor, "n"],
+    *,
+    step: int = 1,
+    steps: int = 1,
+) -> Attribution:
     """The positive part as published; a map without one is said to have none."""
-    empty = bool((raw.flatten(1).amax(1) <= 0).any())
-    return query.result(raw.clamp(min=0), scores, notes=(ALL_NEGATIVE,) if empty else ())
+    return query.result(raw.clamp(min=0), scores, notes=all_negative(raw), step=step, steps=steps)
+
+
+def all_negative(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
+    """A sentence where a map has nothing above 0, which would be black without a word."""
+    empty = [row for row, one in enumerate(raw) if not bool((one > 0).any())]
+    if not empty:
+        return ()
+    which = "" if len(raw) == 1 else f" in the map of image {', '.join(str(row + 1) for row in empty)}"
+    return (ALL_NEGATIVE.format(which=which),)
 
 
 @method(
@@ -63,6 +108,7 @@ def rectified(query: Query, raw: Float[Tensor, "n *coarse"], scores: Float[Tenso
     source="Selvaraju et al. 2017, arXiv 1610.02391",
     needs=("layer",),
     signed=False,
+    check=no_maps,
 )
 def grad_cam(query: Query) -> Iterator[Attribution]:
     """`relu(sum_k mean(g_k) A_k)` (Selvaraju et al. 2017)."""
@@ -93,6 +139,7 @@ def plus_weights(
     source="Chattopadhay et al. 2018, arXiv 1710.11063",
     needs=("layer",),
     signed=False,
+    check=no_maps,
 )
 def grad_cam_plus(query: Query) -> Iterator[Attribution]:
     """`relu(sum_k w_k A_k)` with the weights of `plus_weights` (Chattopadhay et al. 2018)."""
@@ -108,6 +155,7 @@ def grad_cam_plus(query: Query) -> Iterator[Attribution]:
     source="Jiang et al. 2021, doi 10.1109/TIP.2021.3089943",
     needs=("layer",),
     signed=False,
+    check=no_maps,
 )
 def layer_cam(query: Query) -> Iterator[Attribution]:
     """`relu(sum_k relu(g_k) * A_k)` (Jiang et al. 2021)."""
@@ -121,28 +169,16 @@ def layer_cam(query: Query) -> Iterator[Attribution]:
     description="guided backprop where Grad-CAM looks: fine lines in the right place",
     source="Selvaraju et al. 2017, arXiv 1610.02391",
     needs=("layer", "ReLUs"),
+    check=no_maps,
 )
 def guided_grad_cam(query: Query) -> Iterator[Attribution]:
     """Guided backpropagation times the upsampled Grad-CAM (Selvaraju et al. 2017)."""
     maps, gradient, _ = cut(query)
-    weights = each(gradient.flatten(2).mean(2), maps.ndim - 2)
-    coarse = query.upsample(weighed_maps(maps, weights).clamp(min=0))
-    images = query.images.clone().requires_grad_()
-    with relu_rule("guided") as rule, torch.enable_grad():
-        scores = query.score(images)
-    (fine,) = torch.autograd.grad(scores.sum(), images)
-    product = fine * coarse[:, None]
-    notes = (
-        [] if rule.calls else ["Guided Grad-CAM met no ReLU in this network, so it is the plain gradient."]
-    )
-    if bool((coarse.flatten(1).amax(1) <= 0).any()):
-        notes.append(ALL_NEGATIVE)
+    raw = weighed_maps(maps, each(gradient.flatten(2).mean(2), maps.ndim - 2))
+    fine, scores, relus = gradients(query, "guided")
+    product = fine * query.upsample(raw.clamp(min=0))[:, None]
+    notes = (*no_relu(query, relus), *all_negative(raw))
     yield query.result(strongest_channel(product), scores, notes=notes, colour=product)
-
-
-def strongest_channel(pixels: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n *spatial"]:
-    """At each place the channel's value of largest size, with its sign."""
-    return pixels.gather(1, pixels.abs().argmax(1, keepdim=True))[:, 0]
 
 
 _heads: WeakKeyDictionary[Network, tuple[str, str] | str] = WeakKeyDictionary()
@@ -207,7 +243,10 @@ def _no_head(network: Network) -> str:
     check=_no_head,
 )
 def cam(query: Query) -> Iterator[Attribution]:
-    """`sum_k w_k^c A_k` (Zhou et al. 2016); raises AttributionError without such a head or for a hidden unit."""
+    """`sum_k w_k^c A_k`, without a ReLU (Zhou et al. 2016).
+
+    Raises AttributionError without such a head, for a hidden unit and for another layer than the head's.
+    """
     found = head(query.network)
     if isinstance(found, str):
         raise AttributionError(found)
@@ -216,19 +255,19 @@ def cam(query: Query) -> Iterator[Attribution]:
         raise AttributionError(
             f"CAM explains classes, and was asked for a unit of {query.target.layer}; choose a class, or Grad-CAM."
         )
-    held: list[Tensor] = []
+    if query.layer not in ("", layer):
+        raise AttributionError(
+            f"CAM takes the maps that the classifier sees, those of {layer!r}, and was asked for {query.layer!r}; "
+            "leave the layer out, or choose Grad-CAM."
+        )
+    return _cam(query, layer, name)
 
-    def keep(maps: Tensor) -> Tensor:
-        held.append(maps)
-        return maps
 
-    with torch.no_grad():
-        scores = query.score(query.images, through={layer: keep})
+def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
+    maps, scores = seen_maps(query, layer)
     weight = query.network.module.get_submodule(name).weight
     assert isinstance(weight, Tensor)
-    maps = held[0]
-    units = torch.tensor(query.target.unit, device=maps.device)
-    chosen = weight[units]
+    chosen = weight[torch.tensor(query.target.unit, device=maps.device)]
     if query.target.against is not None:
         chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]
     yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores)

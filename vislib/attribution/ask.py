@@ -12,6 +12,7 @@ from vislib.attribution import (  # noqa: F401 - fill METHODS
     integrated,
     occlusion,
     prediction_difference,
+    projection,
     score_cam,
     smoothgrad,
 )

@@ -58,6 +58,8 @@ class Query:
         through: Mapping[str, Patch] | None = None,
     ) -> Float[Tensor, "m"]:
         """The target's score of changed images, differentiable; `rows` says which image each stands for."""
+        if not any(self.network.mean):
+            images = images.clone()  # not standardised: the module's first step may work in place on them
         output = self.network.activations(images, [self.target.layer], through=through)[self.target.layer]
         return self.target.of(output, rows)
 

@@ -54,7 +54,7 @@ def unzipped(path: Path, name: str, stack: ExitStack) -> Path:
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, left: int, name: str) -> int:
     """Unpack one file, and never more than `left` bytes; how many are left then."""
     with archive.open(member) as source, out.open("wb") as target:
-        while part := source.read(1 << 20):
+        while part := source.read(1 << 16):
             left -= len(part)
             if left < 0:
                 raise ImageError(

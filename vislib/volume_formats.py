@@ -20,7 +20,7 @@ from nibabel.externals.netcdf import netcdf_file
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.minc1 import Minc1File, MincImageArrayProxy
 from nibabel.minc2 import Minc2File
-from nibabel.parrec import PARRECHeader
+from nibabel.parrec import PARRECError, PARRECHeader
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from vislib.errors import ImageError
@@ -86,7 +86,7 @@ class Opened:
             / "unpacked"
         )
         with whole.open("wb") as out:
-            while part := stream.read(1 << 20):
+            while part := stream.read(1 << 16):
                 out.write(part)
                 if out.tell() > UNPACKED:
                     raise ImageError(
@@ -119,6 +119,10 @@ def find(opened: Opened) -> Source:
     for magic, packer in _PACKED:
         if head.startswith(magic):
             raise ImageError(f"{opened.name} is packed by {packer}; unpack it, or pack it by gzip.")
+    if head[128:132] == b"DICM":
+        raise ImageError(
+            f"{opened.name} is one picture of a DICOM series; give the folder of the whole series, or it as one .zip."
+        )
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return _nifti(opened, head, stream, room)
     if b"\x5c\x01\0\0" in (head[:4], head[3::-1]):
@@ -129,10 +133,6 @@ def find(opened: Opened) -> Source:
         return _mgh(opened, head, stream, room)
     if head.startswith(_PAR):
         return _par(opened)
-    if head[128:132] == b"DICM":
-        raise ImageError(
-            f"{opened.name} is one picture of a DICOM series; give the folder of the whole series, or it as one .zip."
-        )
     raise ImageError(f"{opened.name} is no volume that can be read here; {WANTED}.")
 
 
@@ -250,7 +250,9 @@ def _mgh(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) -> S
     header = MGHHeader(head[:90], check=False)
     guess = () if int.from_bytes(head[28:30], "big") else (_GUESS,)
     offset = header.get_data_offset()
-    shape, times = check_promise(header["dims"].tolist(), header.get_data_dtype(), offset, room, opened.name)
+    shape, times = check_promise(
+        tuple(header["dims"].tolist()), header.get_data_dtype(), offset, room, opened.name
+    )
     own = own_grid(shape, np.asarray(header.get_affine(), np.float64), opened.name)
     return _source(header, offset, stream, shape, times, own, guess)
 
@@ -283,8 +285,8 @@ def _source(
 
 
 def _par(opened: Opened) -> Source:
-    stream, _ = opened.stream(opened.path)
-    text = stream.read(PAR_BYTES + 1).decode("latin-1")
+    stream, room = opened.stream(opened.path)
+    text = stream.read(min(PAR_BYTES + 1, room)).decode("latin-1")
     lines = re.split("\r\n|\r|\n", text)
     general = [line.strip() for line in lines if line.strip().startswith(".")]
     # The slow ways of nibabel's pattern and of its search for complete volumes stay short.
@@ -292,7 +294,12 @@ def _par(opened: Opened) -> Source:
         raise ImageError(f"{opened.name} is too long for a PAR file; export the series in parts.")
     if any(":" not in line or len(line) > 400 for line in general):
         raise ImageError(f"{opened.name} is damaged or cut off; save or send it again.")
-    header = PARRECHeader.from_fileobj(io.StringIO(text, newline=None))
+    try:
+        header = PARRECHeader.from_fileobj(io.StringIO(text, newline=None))
+    except PARRECError as error:
+        raise ImageError(
+            f"{opened.name} lists other slices than it promises, as after a scan that was stopped; export it again."
+        ) from error
     image = opened.partner(".rec")
     if image is None:
         raise _alone(opened, "the header", "its voxels (.rec)")

@@ -1,13 +1,13 @@
-"""Makes the weights of the brain networks: `python -m models.train brain2d` (or `brain2d-robust`).
+"""Makes the weights of the brain networks: `python -m models.train brain2d` (or `brain2d-robust`, `brain3d`).
 
 The training is a pure function of its settings on one machine: two torch threads, every batch drawn from its number.
-First the network learns round lesions, with batch norms and auxiliary heads. Then the norms are folded into the
-convolutions and it is polished at a small rate, with ragged lesions among the round ones. The accuracy measured on
-held-out lesion shapes and deformations, which lie between the two, is written into the network's card.
+First a network of slices learns round lesions, with batch norms and auxiliary heads. Then the norms are folded into
+the convolutions and it is polished at a small rate, with ragged lesions among the round ones; how the network of
+volumes learns stands in models/train3d.py. The accuracy measured on held-out lesion shapes and deformations, which
+lie between the two, is written into the network's card.
 """
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models import train3d
 from models.brain import CLASSES, PLANES, Batch, generate
 from models.brain2d import CHANNELS, BrainNet2D
+from models.train_parts import accuracy, confusion, fold, measured, shown, standardise
 
 HERE = Path(__file__).parent
-MEAN, STD = 0.2, 0.25  # of the training pictures
 HELD_OUT = 4000  # slices that the accuracy is measured on
 
 
@@ -120,11 +120,6 @@ def loss_of(out: dict[str, Tensor], batch: Batch) -> Tensor:
     return loss + F.binary_cross_entropy_with_logits(out["place"], wanted)
 
 
-def standardise(images: Tensor) -> Tensor:
-    """What the cards' mean and std do before the network."""
-    return (images - MEAN) / STD
-
-
 def attack(net: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
     """The images, each moved by L2 `epsilon` (pixels in [0, 1]) up the classification loss, in one step.
 
@@ -176,17 +171,6 @@ def train(settings: Settings) -> Iterator[tuple[int, float, Trainee]]:
         yield done, float(loss.detach()), model
 
 
-def fold(net: BrainNet2D) -> BrainNet2D:
-    """The same function without batch norms: each is folded into the convolution before it."""
-    source, plain = copy.deepcopy(net).eval(), BrainNet2D(len(CLASSES))
-    for name, part in plain.named_children():
-        if isinstance(part, nn.Conv2d):
-            norm = source.get_submodule(name.replace("conv", "norm"))
-            part.load_state_dict(fuse_conv_bn_eval(source.get_submodule(name), norm).state_dict())
-    plain.classifier.load_state_dict(source.classifier.state_dict())
-    return plain.eval()
-
-
 def polish(net: BrainNet2D, settings: Settings) -> Iterator[tuple[int, float, BrainNet2D]]:
     """Train the folded network a little more in place, with ragged lesions too; yields as `train` does."""
     net.to(memory_format=torch.channels_last)
@@ -211,31 +195,8 @@ def polish(net: BrainNet2D, settings: Settings) -> Iterator[tuple[int, float, Br
     net.eval()
 
 
-@torch.inference_mode()
-def confusion(net: nn.Module, count: int, split: str = "held-out") -> Tensor:
-    """Table (true class, answer) of counts over `count` balanced pictures of a split."""
-    net.eval()
-    table = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.long)
-    for number in range(-(-count // 40)):
-        batch = generate(min(40, count - 40 * number), number, split)
-        answers = net(standardise(batch.images)).argmax(1)
-        table.index_put_((batch.labels, answers), torch.tensor(1), accumulate=True)
-    return table
-
-
-def accuracy(table: Tensor) -> float:
-    """Share of right answers."""
-    return float(table.diag().sum() / table.sum())
-
-
 def report(name: str, table: Tensor, settings: Settings, minutes: float, busy: float) -> str:
     """The card's account of how the network was made and how well it does."""
-    shares = (table.diag() / table.sum(1)).tolist()
-    classes = ", ".join(f"{label} {share:.1%}" for label, share in zip(CLASSES, shares, strict=True))
-    rows = [
-        f"  {label:>20}  " + " ".join(f"{int(count):5d}" for count in row)
-        for label, row in zip(CLASSES, table, strict=True)
-    ]
     how = f" adversarially (L2, one step, epsilon {settings.epsilon} in pictures of [0, 1])"
     lines = [
         f"Trained{how if settings.epsilon else ''} by `python -m models.train {name}`:",
@@ -243,15 +204,12 @@ def report(name: str, table: Tensor, settings: Settings, minutes: float, busy: f
         f"({busy:.0f} of CPU time).",
         "Slices made by models/brain from the MNI152 template with painted lesions",
         "(origin and licence: models/brain/TEMPLATE.md).",
-        f"Accuracy on {int(table.sum())} slices with held-out lesion shapes and deformations: {accuracy(table):.1%}",
-        f"({classes}).",
-        "Confusion (rows: true class; columns: answer, in the same order):",
-        *rows,
+        *measured(table, "slices"),
     ]
     return "\n".join(lines)
 
 
-def save(name: str, net: BrainNet2D, source: str) -> None:
+def save(name: str, net: nn.Module, source: str) -> None:
     """Write the weights and the account in the card."""
     torch.save(net.state_dict(), HERE / "weights" / f"{name}.pt")
     card = HERE / f"{name}.toml"
@@ -259,31 +217,25 @@ def save(name: str, net: BrainNet2D, source: str) -> None:
     card.write_text(f'{kept}source = """\n{source}\n"""\n', encoding="utf-8")
 
 
-def shown(name: str, steps: Iterator[tuple[int, float, nn.Module]], total: int) -> nn.Module:
-    """Run a training to its end, printing progress; gives the network that it yields."""
-    begun, mean = time.monotonic(), 0.0
-    for done, loss, net in steps:
-        trained = net
-        mean = loss if done == 1 else 0.98 * mean + 0.02 * loss
-        if done % 50 == 0 or done == total:
-            left = (time.monotonic() - begun) / done * (total - done) / 60
-            print(f"{name}: batch {done} of {total}, loss {mean:.3f}, {left:.1f} min left", flush=True)
-    return trained
-
-
-def main(arguments: list[str]) -> int:
-    """Train the network named on the command line, showing progress, and write weights and card."""
-    parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
-    parser.add_argument("network", choices=NETWORKS)
-    name = parser.parse_args(arguments).network
+def make(name: str) -> tuple[BrainNet2D, Tensor, str]:
+    """A trained network of slices, its table of answers on held-out ones, and the card's account of it."""
     settings, begun = NETWORKS[name], time.monotonic()
-    torch.set_num_threads(2)
     net = fold(shown(f"{name}, training", train(settings), settings.batches).net)
     if settings.polish:
         shown(f"{name}, polishing", polish(net, settings), settings.polish)
     table = confusion(net, HELD_OUT)
     minutes = (time.monotonic() - begun) / 60
-    save(name, net, report(name, table, settings, minutes, time.process_time() / 60))
+    return net, table, report(name, table, settings, minutes, time.process_time() / 60)
+
+
+def main(arguments: list[str]) -> int:
+    """Train the network named on the command line, showing progress, and write weights and card."""
+    parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
+    parser.add_argument("network", choices=[*NETWORKS, "brain3d"])
+    name = parser.parse_args(arguments).network
+    torch.set_num_threads(2)
+    net, table, source = train3d.make() if name == "brain3d" else make(name)
+    save(name, net, source)
     print(f"{name}: held-out accuracy {accuracy(table):.1%}\n{table}")
     return 0
 

@@ -26,6 +26,7 @@ from models.train import (
     smooth_start,
     untidiness,
 )
+from models.train_parts import MEAN, STD
 
 FOLDER = Path(models.__file__).parent
 TINY = Settings(batches=3, batch=4, epsilon=0.4, polish=2)
@@ -89,7 +90,7 @@ def test_the_attack_moves_by_epsilon_up_the_loss():
     model.eval()
 
     def loss(images):
-        return nn.functional.cross_entropy(model.net((images - train.MEAN) / train.STD), batch.labels)
+        return nn.functional.cross_entropy(model.net((images - MEAN) / STD), batch.labels)
 
     with torch.no_grad():
         assert loss(moved) > loss(batch.images)
@@ -152,8 +153,8 @@ def test_shipped_networks_are_small_and_as_described(name):
     assert network.labels == ("healthy", "tumour-like", "white-matter lesions", "dark lesion")
     assert list(network.layers) == ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "logits"]
     assert network.opening in network.layers
-    assert network.mean == (train.MEAN,)
-    assert network.std == (train.STD,)
+    assert network.mean == (MEAN,)
+    assert network.std == (STD,)
     parts = dict(network.module.named_children())
     assert [type(part) for part in parts.values()][-3:] == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear]
     assert sum(isinstance(part, nn.ReLU) for part in parts.values()) == 6

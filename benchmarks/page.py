@@ -121,7 +121,7 @@ def _maps(browser: Browser, server: Dashboard, climbing: bool) -> list[float]:
         page.evaluate(
             f"{model}('method-{number}-remove').trigger_event(new (Bokeh.require('core/bokeh_events').ButtonClick)())"
         )
-        page.wait_for_function(f"{model}('method-{number}') == null")
+        page.wait_for_function(f"{model}('method-grid').children.length == {number - 1}")
     page.evaluate(f"{model}('method-2').value = 'Saliency'")
     page.wait_for_timeout(3000)
     words = page.evaluate(f"{model}('jobs').text")

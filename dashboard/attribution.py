@@ -17,11 +17,10 @@ from dashboard.method_card import FILES, MethodCard
 from dashboard.overlay import Lens, Overlay
 from dashboard.services import Services
 from dashboard.workspace import Workspace
-from vislib.attribution import METHODS
 from vislib.errors import VislibError
 
 FIRST = ("Grad-CAM", "Grad-CAM++", "Guided backprop", "Integrated gradients", "SmoothGrad", "Occlusion")
-FEWEST, MOST = 2, 6
+FEWEST = 2
 
 
 class AttributionPanel:
@@ -35,12 +34,9 @@ class AttributionPanel:
         self.controls = LensControls(self.lens)
         self.check = CheckView(self.answers, workspace, self.lens)
         self.download = Download(name="map-download")
-        self.cards: list[MethodCard] = []
-        self._free = list(range(1, MOST + 1))
+        self.cards = [self._make(number, method) for number, method in enumerate(FIRST, start=1)]
+        self._spare: list[MethodCard] = []
         self._build()
-        for method in FIRST:
-            if method in METHODS:
-                self._add(method)
         self._lay_out()
         self.add.on_click(self._add_clicked)
         workspace.listen("network", self._network_opened)
@@ -101,9 +97,9 @@ class AttributionPanel:
         if active == 1:
             self.check.open(self.cards)
 
-    def _add(self, method: str) -> None:
-        card = MethodCard(
-            self._free.pop(0),
+    def _make(self, number: int, method: str) -> MethodCard:
+        return MethodCard(
+            number,
             method,
             answers=self.answers,
             workspace=self._workspace,
@@ -111,24 +107,22 @@ class AttributionPanel:
             removed=self._remove,
             export=self._export,
         )
-        if self._workspace.now.network is not None:
-            card.network_opened(self._workspace.network)
-        self.cards.append(card)
 
     def _add_clicked(self) -> None:
-        if not self._free:
+        if not self._spare:
             return
-        shown = {card.chosen.name for card in self.cards}
-        self._add(next((name for name in METHODS if name not in shown), next(iter(METHODS))))
+        card = self._spare.pop(0)
+        self.cards.append(card)
         self._lay_out()
-        self.cards[-1].ask()
+        card.ask()
 
     def _remove(self, card: MethodCard) -> None:
         if len(self.cards) <= FEWEST or card not in self.cards:
             return
         card.close()
         self.cards.remove(card)
-        self._free = sorted([*self._free, card.number])
+        # Kept, so that its models are there once only: the browser lets go of removed ones late.
+        self._spare = sorted([*self._spare, card], key=lambda one: one.number)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -136,13 +130,13 @@ class AttributionPanel:
         columns = 2 if count in (2, 4) else 3
         self.grid.stylesheets = [styles.tiles(columns)]
         self.grid.children = [(card.root, at // columns, at % columns) for at, card in enumerate(self.cards)]
-        self.add.disabled = not self._free
+        self.add.disabled = not self._spare
         for card in self.cards:
             card.remove.disabled = count <= FEWEST
 
     def _network_opened(self) -> None:
         if self._workspace.now.network is not None:
-            for card in self.cards:
+            for card in (*self.cards, *self._spare):
                 card.network_opened(self._workspace.network)
 
     def _show_input(self) -> None:

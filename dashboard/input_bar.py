@@ -45,7 +45,7 @@ class InputBar:
             step=1,
             width=120,
             show_value=False,
-            margin=(0, 12, 0, 6),
+            margin=(9, 12, 0, 6),
             stylesheets=[styles.SLIDER],
             html_attributes={"title": "Slice"},
         )

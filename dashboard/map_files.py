@@ -51,13 +51,14 @@ def _painted(kind: str, question: Question, result: Attribution, look: dict[str,
     with Image.open(io.BytesIO(question.input.picture)) as image:
         picture = np.asarray(image.convert("RGB"))
     values = result.values[0] if look["smooth"] else _blocks(result.raw[0], picture.shape[:2])
+    limit = palettes.limit(result.values[0], result.raw[0])
     factor = max(1, -(-LEAST // max(picture.shape[:2])))
     picture, values = (array.repeat(factor, 0).repeat(factor, 1) for array in (picture, values))
     palette = str(look["diverging"] if result.signed else look["palette"])
     if kind == "map":
-        return palettes.coloured(values, result.signed, palette, 0.0, False)[..., :3]
+        return palettes.coloured(values, result.signed, palette, 0.0, False, limit)[..., :3]
     layer = palettes.coloured(
-        values, result.signed, palette, float(look["threshold"]), bool(look["alpha_by_value"])
+        values, result.signed, palette, float(look["threshold"]), bool(look["alpha_by_value"]), limit
     )
     return palettes.over(picture, layer, float(look["opacity"]))
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from html import escape
 
 import numpy as np
-from bokeh.models import Button, Column, Div, Dropdown, GridBox, Row, Select, Toggle
+from bokeh.models import Button, Column, Div, Dropdown, GridBox, Row, Select, Toggle, UIElement
 
-from dashboard import styles
+from dashboard import palettes, styles
 from dashboard.answers import Answer, Answers, Question
 from dashboard.overlay import Lens, Overlay
 from dashboard.parameter_input import parameter_input
@@ -48,6 +48,7 @@ class MethodCard:
         self._asked_for = ""
         self._showing = False
         self._values: dict[str, Value] = {}
+        self._inputs: dict[str, list[UIElement]] = {}  # a method's parameters, made when it is first chosen
         self._build(number, method, lens)
         self.method.on_change("value", lambda _attr, _old, _new: self._method_chosen())
         self.layer.on_change("value", lambda _attr, _old, _new: self.ask())
@@ -158,10 +159,16 @@ class MethodCard:
     def _method_chosen(self, *, ask: bool = True) -> None:
         method = self.chosen
         self._values = method.defaults()
-        self.grid.children = [
-            (parameter_input(one, self._values[one.name], self._changed, self.method.name), at // 2, at % 2)
-            for at, one in enumerate(method.parameters)
-        ]
+        if method.name not in self._inputs:
+            prefix = f"{self.method.name}-{method.name.replace(' ', '-')}"
+            self._inputs[method.name] = [
+                parameter_input(one, one.default, self._changed, prefix) for one in method.parameters
+            ]
+        self._showing = True
+        for one, widget in zip(method.parameters, self._inputs[method.name], strict=True):
+            widget.value = self._values[one.name]
+        self._showing = False
+        self.grid.children = [(one, at // 2, at % 2) for at, one in enumerate(self._inputs[method.name])]
         self.gear.visible = bool(method.parameters)
         self.layer.visible = "layer" in method.needs
         self.method.html_attributes = {"title": f"{method.description} ({method.source})"}
@@ -169,6 +176,8 @@ class MethodCard:
             self.ask()
 
     def _changed(self, parameter: Parameter, value: object) -> None:
+        if self._showing:
+            return
         try:
             if value is None:
                 raise VislibError(
@@ -251,12 +260,14 @@ class MethodCard:
         self.colours.visible = has_colours
         colour = _coloured(result) if has_colours and self.colours.active else b""
         whole = result.done or self._answer.state == "cancelled"
-        self.overlay.description = f"{self.chosen.name}: where {one.words} answers for the target"
+        target = self._question.target.words(self._question.network)
+        self.overlay.description = f"{self._question.method.name} for {target} in {one.words}"
         self.overlay.show(
             one.picture,
             result.values[0],
             raw=result.raw[0] if result.raw[0].shape != result.values[0].shape else None,
             signed=result.signed,
+            limit=palettes.limit(result.values[0], result.raw[0]),
             colour=colour,
             outline=one.mask,
             note=_short_note(result),

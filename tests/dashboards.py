@@ -150,8 +150,10 @@ class Visit:
             try:
                 self.element(name, "button, input, .bk-btn").click(timeout=3000)
                 return
-            except PlaywrightError as error:  # a new label draws a button anew
-                if "not attached" not in str(error):
+            except (
+                PlaywrightError
+            ) as error:  # a new label draws a button anew; a new layout hides it for a moment
+                if "not attached" not in str(error) and "not visible" not in str(error):
                     raise
         raise AssertionError(f"{name} could not be clicked")
 

@@ -1,0 +1,262 @@
+// Planes: one plane of a volume cut, coloured and drawn; how is documented where Python declares it, in dashboard/volume_view.py.
+(globalThis.vislib_parts ??= []).push((kit) => {
+  "use strict"
+  const {element, put_text, put_attribute, fit_canvas} = kit
+  const {shade} = kit  // of lens.js
+
+  // In the order of the page. Columns run along one axis of the voxels, rows, upwards, along another.
+  const PLANES = [
+    {name: "coronal", columns: 0, rows: 2, across: 1},
+    {name: "sagittal", columns: 1, rows: 2, across: 0},
+    {name: "axial", columns: 0, rows: 1, across: 2},
+  ]
+  const INDICES = ["i", "j", "k"]
+  const LETTERS = [["L", "R"], ["P", "A"], ["I", "S"]]  // at the low and the high end of x, y, z
+  const SIDES = {
+    left: "the patient's left is on the left", right: "the patient's right is on the left", front: "the patient's front is on the right",
+  }
+  const CODES = 65536, FAINT = .45
+
+  const PANE_CSS = `
+    .pane { position: relative; overflow: hidden; border-radius: 3px; background: #000; outline: none; touch-action: none; cursor: crosshair; user-select: none; }
+    .pane:focus-visible::after { content: ""; position: absolute; inset: 0; border-radius: 3px; box-shadow: inset 0 0 0 2px var(--accent, #0b7a6b); }
+    .pane.window { cursor: move; }
+    .pane.pan { cursor: grabbing; }
+    .word { position: absolute; pointer-events: none; white-space: nowrap; color: #eef2f5; font: 11px/14px var(--bokeh-base-font, sans-serif);
+      font-variant-numeric: tabular-nums; text-shadow: 0 0 2px #000, 0 0 3px #000; }
+    .letter { font-size: 13px; font-weight: 650; line-height: 16px; width: 16px; text-align: center; }
+    .letter.left { left: 2px; top: calc(50% - 8px); } .letter.right { right: 2px; top: calc(50% - 8px); }
+    .letter.top { top: 2px; left: calc(50% - 8px); } .letter.bottom { bottom: 2px; left: calc(50% - 8px); }
+    .word.caption { left: 6px; top: 4px; }
+    .word.bar { left: 8px; bottom: 6px; width: var(--length); text-align: center; }
+    .bar::after { content: ""; display: block; height: 3px; border: solid #eef2f5; border-width: 0 1px 2px; filter: drop-shadow(0 0 1px #000); }
+    .waiting { right: 6px; top: 5px; }
+    .cross { position: absolute; pointer-events: none; --line: rgba(94, 224, 140, .78); }
+    .cross.along { left: 0; right: 0; top: calc(var(--y) - .5px); height: 1px;
+      background: linear-gradient(90deg, var(--line) calc(var(--x) - 9px), transparent 0 calc(var(--x) + 9px), var(--line) 0); }
+    .cross.down { top: 0; bottom: 0; left: calc(var(--x) - .5px); width: 1px;
+      background: linear-gradient(var(--line) calc(var(--y) - 9px), transparent 0 calc(var(--y) + 9px), var(--line) 0); }`
+
+  const clamp = (value, low, high) => Math.max(low, Math.min(high, value))
+
+  // ---- the grid -------------------------------------------------------------------------------------------------
+
+  function grid_of(shape, affine) {
+    const voxel = [0, 1, 2].map((axis) => Math.hypot(affine[axis], affine[4 + axis], affine[8 + axis]) || 1)
+    const along = (axis) => Math.max(-1, Math.min(1, affine[5 * axis] / voxel[axis]))
+    return {
+      shape, affine, voxel,
+      strides: [shape[1] * shape[2], shape[2], 1],
+      middle: shape.map((size) => Math.floor(size / 2)),
+      extent: shape.map((size, axis) => size * voxel[axis]),
+      tilt: Math.max(...[0, 1, 2].map((axis) => Math.acos(along(axis)) * 180 / Math.PI)),  // degrees
+    }
+  }
+
+  function to_mm({affine}, [i, j, k]) {
+    return [0, 4, 8].map((at) => affine[at] * i + affine[at + 1] * j + affine[at + 2] * k + affine[at + 3])
+  }
+
+  function index_of({strides}, ijk) { return ijk.reduce((sum, at, axis) => sum + at * strides[axis], 0) }
+
+  /** The longest of 1, 2, 5, 10, 20, 50 … that is at most `mm`. */
+  function nice_length(mm) {
+    const power = 10 ** Math.floor(Math.log10(mm))
+    return power * (mm >= 5 * power ? 5 : mm >= 2 * power ? 2 : 1)
+  }
+
+  // ---- colours --------------------------------------------------------------------------------------------------
+
+  /** A colour for each code of a volume, as RGBA words, for a linear window. */
+  function window_words(count, {value_low, value_high, window_low, window_high}, table) {
+    const words = new Uint32Array(count), width = window_high - window_low
+    const step = (value_high - value_low) / (count - 1)
+    for (let code = 0; code < count; code++) {
+      const above = value_low + code * step - window_low
+      const share = width > 0 ? Math.max(0, Math.min(1, above / width)) : above > 0 ? 1 : 0
+      const entry = 3 * Math.round(share * 255)
+      words[code] = (255 << 24 | table[entry + 2] << 16 | table[entry + 1] << 8 | table[entry]) >>> 0
+    }
+    return words
+  }
+
+  /** For each code of a map: how much of what is under it stays, and the colour, multiplied by the rest. */
+  function map_weights({low, high, signed, limit, table, threshold, alpha_by_value, opacity, faint}) {
+    const values = Float64Array.from({length: CODES}, (_, code) => code == 0 ? NaN : low + (code - 1) / (CODES - 2) * (high - low))
+    const pixels = new Uint8ClampedArray(4 * CODES), weights = new Float32Array(4 * CODES)
+    shade(pixels, values, {signed, limit, table, threshold, alpha_by_value})
+    for (let at = 0; at < weights.length; at += 4) {
+      const alpha = pixels[at + 3] / 255 * opacity * (faint ? FAINT : 1)
+      const grey = .3 * pixels[at] + .59 * pixels[at + 1] + .11 * pixels[at + 2]
+      weights[at] = 1 - alpha
+      for (let c = 0; c < 3; c++) weights[at + 1 + c] = alpha * (faint ? grey : pixels[at + c])
+    }
+    return weights
+  }
+
+  // ---- cutting --------------------------------------------------------------------------------------------------
+
+  /** Colours a plane's pixels, first row uppermost. The inner loop goes along the axis whose voxels lie closer together. */
+  function cut(words, {shape, strides}, {columns, rows, across}, at, flip, {codes, table}, map) {
+    const width = shape[columns], height = shape[rows], step = strides[rows], weights = map?.weights
+    for (let x = 0; x < width; x++) {
+      let from = at * strides[across] + (flip ? width - 1 - x : x) * strides[columns]
+      for (let to = (height - 1) * width + x; to >= 0; to -= width, from += step) {
+        const word = table[codes[from]]
+        const weight = map == null ? 0 : 4 * map.codes[from], keep = map == null ? 1 : weights[weight]
+        if (keep == 1) {
+          words[to] = word
+          continue
+        }
+        const red = (word & 255) * keep + weights[weight + 1] + .5
+        const green = (word >> 8 & 255) * keep + weights[weight + 2] + .5
+        const blue = (word >> 16 & 255) * keep + weights[weight + 3] + .5
+        words[to] = 255 << 24 | blue << 16 | green << 8 | red
+      }
+    }
+  }
+
+  /** The contour of a mask in a plane, through the middles between voxels in- and outside, in the plane's pixels; null for none. */
+  function contour(mask, {shape, strides}, {columns, rows, across}, at, flip) {
+    const width = shape[columns], height = shape[rows], wide = width + 2
+    const inside = new Uint8Array(wide * (height + 2))  // with a margin of one
+    let some = false
+    for (let x = 0; x < width; x++) {
+      let from = at * strides[across] + (flip ? width - 1 - x : x) * strides[columns]
+      for (let y = height; y > 0; y--, from += strides[rows]) {
+        if (mask[from] == 0) continue
+        inside[y * wide + x + 1] = 1
+        some = true
+      }
+    }
+    if (!some) return null
+    const path = new Path2D()
+    for (let y = 0; y <= height; y++) {
+      for (let x = 0; x <= width; x++) {
+        const corner = y * wide + x
+        const a = inside[corner], b = inside[corner + 1], c = inside[corner + wide + 1], d = inside[corner + wide]
+        if (a + b + c + d == 0 || a + b + c + d == 4) continue
+        const ends = []
+        if (a != b) ends.push([x, y - .5])
+        if (b != c) ends.push([x + .5, y])
+        if (c != d) ends.push([x, y + .5])
+        if (d != a) ends.push([x - .5, y])
+        for (let k = 0; k < ends.length; k += 2) {
+          path.moveTo(...ends[k])
+          path.lineTo(...ends[k + 1])
+        }
+      }
+    }
+    return path
+  }
+
+  // ---- Pane -----------------------------------------------------------------------------------------------------
+
+  /** One plane on the page: its canvas, crosshair, letters and scale bar. */
+  class Pane {
+    constructor(parent, plane) {
+      const {columns, rows, across} = plane
+      Object.assign(this, {plane, columns, rows, across, offscreen: document.createElement("canvas"), keys: {}, width: 0, height: 0})
+      this.title = plane.name[0].toUpperCase() + plane.name.slice(1)
+      this.el = element(parent, "div", `pane bone ${plane.name}`, {tabindex: "0", role: "img"})
+      this.canvas = element(this.el, "canvas")
+      this.crosses = ["along", "down"].map((way) => element(this.el, "div", `cross ${way}`))
+      const word = (classes) => element(this.el, "span", `word ${classes}`)
+      this.letters = Object.fromEntries(["left", "right", "top", "bottom"].map((side) => [side, word(`letter ${side}`)]))
+      this.caption = word("caption")
+      this.bar = word("bar")
+      this.waiting = element(this.el, "span", "chip waiting")
+    }
+
+    /** Whether something has to be done anew: what it was done for is not what `parts` say. */
+    differs(which, parts) {
+      const key = parts.join()
+      if (this.keys[which] == key) return false
+      this.keys[which] = key
+      return true
+    }
+
+    flipped(radiological) { return radiological && this.columns == 0 }
+
+    /** The plane's rectangle in CSS pixels of the pane, and the pixels of a voxel; `sight` is the scene's centre and pixels a mm. */
+    frame({grid, sight, flip}) {
+      const [wide, high] = [this.columns, this.rows].map((axis) => grid.voxel[axis] * sight.scale)
+      const [columns, rows] = [grid.shape[this.columns], grid.shape[this.rows]]
+      const x = sight.centre[this.columns] + .5, y = rows - (sight.centre[this.rows] + .5)
+      return {wide, high, columns, rows, flip, left: this.width / 2 - (flip ? columns - x : x) * wide, top: this.height / 2 - y * high}
+    }
+
+    /** Where the middle of a voxel is in the pane. */
+    place_of(ijk, {left, top, wide, high, columns, rows, flip}) {
+      const x = ijk[this.columns] + .5, y = rows - (ijk[this.rows] + .5)
+      return [left + (flip ? columns - x : x) * wide, top + y * high]
+    }
+
+    /** The place in voxels, not rounded, that is at a position of the pane, for the axes that it shows. */
+    voxel_at(x, y, {left, top, wide, high, columns, rows, flip}) {
+      const along = (x - left) / wide, down = (y - top) / high
+      return {[this.columns]: (flip ? columns - along : along) - .5, [this.rows]: rows - down - .5}
+    }
+
+    /** Paints what changed of the plane; `scene` says all that it depends on. */
+    paint(scene) {
+      const {grid, ijk, id} = scene, at = ijk[this.across], flip = this.flipped(scene.radiological)
+      const frame = this.frame({...scene, flip})
+      if (this.differs("cut", [id, at, flip, scene.volume.key, scene.map?.key])) this.cut(scene, at, flip)
+      if (this.differs("contour", [id, at, flip])) this.contour = scene.mask == null ? null : contour(scene.mask, grid, this.plane, at, flip)
+      fit_canvas(this.canvas, this.width, this.height)
+      const look = [this.keys.cut, scene.smooth, this.canvas.width, this.canvas.height, ...Object.values(frame)]
+      if (this.differs("canvas", look)) this.draw(frame, scene.smooth)
+      this.annotate(scene, at, frame)
+    }
+
+    cut({grid, volume, map}, at, flip) {
+      const [width, height] = [grid.shape[this.columns], grid.shape[this.rows]], {offscreen} = this
+      if (this.pixels == null || offscreen.width != width || offscreen.height != height) {
+        Object.assign(offscreen, {width, height})
+        this.context = offscreen.getContext("2d", {willReadFrequently: true})
+        this.pixels = this.context.createImageData(width, height)
+        this.words = new Uint32Array(this.pixels.data.buffer)
+      }
+      cut(this.words, grid, this.plane, at, flip, volume, map)
+      this.context.putImageData(this.pixels, 0, 0)
+    }
+
+    draw({left, top, wide, high, columns, rows}, smooth) {
+      const context = this.canvas.getContext("2d"), ratio = window.devicePixelRatio || 1
+      context.setTransform(ratio, 0, 0, ratio, 0, 0)
+      context.clearRect(0, 0, this.width, this.height)
+      context.imageSmoothingEnabled = smooth
+      context.imageSmoothingQuality = "low"
+      context.drawImage(this.offscreen, left, top, columns * wide, rows * high)
+      if (this.contour == null) return
+      const path = new Path2D()
+      path.addPath(this.contour, new DOMMatrix([wide, 0, 0, high, left, top]))
+      context.lineCap = "round"
+      for (const [colour, thick] of [["rgba(0, 0, 0, .7)", 3.5], ["#fff", 1.5]]) {
+        context.strokeStyle = colour
+        context.lineWidth = thick
+        context.stroke(path)
+      }
+    }
+
+    annotate({grid, ijk, sight, faint}, at, frame) {
+      const [x, y] = this.place_of(ijk, frame), index = INDICES[this.across]
+      this.el.style.setProperty("--x", `${x.toFixed(1)}px`)
+      this.el.style.setProperty("--y", `${y.toFixed(1)}px`)
+      const [low, high] = LETTERS[this.columns]
+      put_text(this.letters.left, frame.flip ? high : low)
+      put_text(this.letters.right, frame.flip ? low : high)
+      put_text(this.letters.bottom, LETTERS[this.rows][0])
+      put_text(this.letters.top, LETTERS[this.rows][1])
+      put_text(this.caption, `${this.title} ${index} ${at}`)
+      put_text(this.bar, `${sight.bar} mm`)
+      this.bar.style.setProperty("--length", `${(sight.bar * sight.scale).toFixed(1)}px`)
+      put_text(this.waiting, faint ? "updating…" : "")
+      const sides = SIDES[this.columns == 1 ? "front" : frame.flip ? "right" : "left"]
+      put_attribute(this.el, "aria-label", `${this.title} plane, ${index} ${at} of 0 to ${grid.shape[this.across] - 1}; ${sides}`)
+    }
+  }
+
+  Object.assign(kit, {INDICES, LETTERS, PANE_CSS, PLANES, Pane, clamp, grid_of, index_of, map_weights, nice_length, to_mm, window_words})
+})

@@ -1,0 +1,212 @@
+"""A volume in its three planes, with a map over it and an outline, cut and coloured in the browser.
+
+The drawing is plain JavaScript in `dist/planes.js`, `dist/volume_facts.js` and `dist/volume.js`; what is said of a
+property here holds there too.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from bokeh.core.properties import Bool, Bytes, Dict, Enum, Float, Int, Interval, List, String
+from bokeh.models import LayoutDOM
+from jaxtyping import Float32, Shaped
+
+from dashboard import palettes
+
+VOXELS = 32_000_000  # that a browser is given: 64 MB as 16-bit codes, held for as long as it shows them
+_WIDE = 100  # windows that the codes reach on both sides of the window
+
+_PARTS = ("lens", "planes", "volume_facts", "volume")
+_SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
+
+
+class VolumeView(LayoutDOM):
+    """Coronal, sagittal and axial plane of a volume through one crosshair, all at one scale, and facts about it.
+
+    Nothing of an update is shown before `tick` grows: set it last, or call `show` and `set_map`. Everything else,
+    crosshair, window and how the map looks, is drawn by the browser alone, as soon as it changes.
+
+    As FSLeyes shows volumes by default, radiological: the patient's right on the left of the screen in the axial
+    and coronal planes; the sagittal plane has the patient's front on the right in both conventions. Axes are those
+    of the voxels, so the planes of an oblique volume are oblique, and letters name the nearest direction.
+
+    Click or drag moves the crosshair, the wheel goes through the slices, and so do PageUp and PageDown; arrows move
+    the crosshair by one voxel of the screen. A drag with Shift or the right button, or an arrow with Shift, changes
+    the window: 150 pixels to the right double its width, 300 pixels down raise its level by its width. Ctrl and the
+    wheel, or + and -, zoom; the middle button moves what is seen; a double click, or 0, shows the middle again.
+    """
+
+    __javascript__: ClassVar[list[str]] = _SCRIPTS
+
+    volume = Bytes(
+        default=b"", help="Codes of the voxels, uint8 or little-endian uint16, z fastest; empty for none."
+    )
+    shape = List(Int, default=[], help="Voxels along x, y and z, which run right, front and up.")
+    affine = List(
+        Float,
+        default=[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
+        help="Voxel (i, j, k, 1) to mm (right, anterior, superior, 1), row by row.",
+    )
+    value_low = Float(default=0.0, help="The value of code 0.")
+    value_high = Float(default=255.0, help="The value of the largest code, 255 or 65535.")
+    window_low = Float(default=0.0, help="The value shown in the first colour; also set by the browser.")
+    window_high = Float(
+        default=255.0,
+        help="The value shown in the last colour; also set by the browser. All between is linear.",
+    )
+    palette = Enum(*palettes.SEQUENTIAL, default="grey", help="Colours of the volume.")
+    smooth = Bool(default=True, help="Voxels interpolated on the screen; else shown as blocks.")
+
+    map = Bytes(
+        default=b"",
+        help="Codes of a map on the volume's grid, little-endian uint16: 0 is not a number; empty for none.",
+    )
+    map_shape = List(Int, default=[], help="Its shape, which must be `shape`.")
+    map_low = Float(default=-1.0, help="The value of its code 1.")
+    map_high = Float(default=1.0, help="The value of its code 65535; 0 is exact where it is -`map_low`.")
+    signed = Bool(default=False, help="Diverging colours around 0; else sequential ones from 0 up.")
+    limit = Float(default=0.0, help="The value of the strongest colour; at 0 the map has no colours.")
+    opacity = Interval(Float, 0, 1, default=0.6, help="Of the map over the volume.")
+    threshold = Interval(
+        Float, 0, 1, default=0.0, help="Share of `limit` below which the map is transparent."
+    )
+    alpha_by_value = Bool(default=True, help="Whether the map is as opaque as its |value| is large.")
+    map_palette = Enum(*palettes.SEQUENTIAL, default="inferno", help="Of maps without a sign.")
+    diverging = Enum(*palettes.DIVERGING, default="blue-red", help="Of signed maps; 0 is neutral.")
+    show_map = Bool(default=True)
+
+    mask = Bytes(default=b"", help="One byte a voxel, not 0 inside; its contour is drawn in every plane.")
+
+    i = Int(default=0, help="Crosshair, voxel along x; set by the browser, which tells it 5 times a second.")
+    j = Int(default=0, help="The same along y.")
+    k = Int(default=0, help="The same along z.")
+    radiological = Bool(
+        default=True,
+        help="The patient's left on the right of the screen in axial and coronal planes; set by the browser, which "
+        "remembers it.",
+    )
+
+    tick = Int(default=0, help="Grows with every update; set after everything else of it.")
+    ack = Int(default=0, help="The tick of the update painted last; set by the browser.")
+    stale = Bool(
+        default=False, help="The map answers an older question: faint at once, undone by the next tick."
+    )
+    progress = Interval(Float, 0, 1, default=1.0, help="A bar along the top while it is below 1.")
+
+    title = String(default="", help="One line above the facts, such as what the map is.")
+    placeholder = String(default="", help="Words shown while there is no volume.")
+    description = String(default="", help="Text alternative; the title if empty.")
+
+    luts = Dict(String, Bytes, default={}, help="Every palette's 256 RGB colours.")
+
+    def __init__(self, **kwargs: object) -> None:
+        # No default: Bokeh does not send those.
+        super().__init__(**{"luts": palettes.tables(), **kwargs})
+
+    def show(
+        self,
+        data: Float32[np.ndarray, "x y z"],
+        affine: Shaped[np.ndarray, "4 4"],
+        window: tuple[float, float],
+        mask: Shaped[np.ndarray, "x y z"] | None = None,
+    ) -> None:
+        """Send a volume in RAS+ order, shown from `window[0]` to `window[1]`, and forget the map.
+
+        Whole numbers that span at most 255 become uint8 codes and stay what they are; others become uint16 codes
+        over their whole range, but for what lies more than 100 windows outside the window, which is shown and told
+        as that. What is not finite becomes the smallest value. The crosshair goes to the middle of a new grid.
+        Raises ValueError for an array that is no volume, for more than VOXELS voxels (to show every second voxel
+        or a part of it is the caller's choice), for a mask of another shape and for an affine that is not RAS+.
+        """
+        _check(data, affine, mask)
+        codes, low, high = _coded(data, *window)
+        fresh = list(data.shape) != self.shape
+        self.update(
+            volume=codes,
+            shape=list(data.shape),
+            affine=[float(one) for one in np.asarray(affine, float).flat],
+            value_low=low,
+            value_high=high,
+            window_low=float(window[0]),
+            window_high=float(window[1]),
+            mask=b"" if mask is None else (np.asarray(mask) != 0).astype(np.uint8).tobytes(),
+        )
+        if fresh:
+            self.update(**{name: size // 2 for name, size in zip("ijk", data.shape, strict=True)})
+        self.set_map(None)
+
+    def set_map(
+        self,
+        values: Float32[np.ndarray, "x y z"] | None,
+        signed: bool = False,
+        *,
+        limit: float = 0.0,
+        progress: float = 1.0,
+    ) -> None:
+        """Send a map on the volume's grid, or none; `limit` is the value of the strongest colour, 0 the largest.
+
+        NaN is transparent. Raises ValueError for a map of another shape than the volume.
+        """
+        if values is not None and list(values.shape) != self.shape:
+            raise ValueError(
+                f"The map is of shape {values.shape}, the volume of {tuple(self.shape)}: resample it."
+            )
+        low, high, peak = -1.0, 1.0, 0.0
+        if values is not None:
+            sheet = values.reshape(len(values), -1)
+            high = palettes.largest(sheet, signed=True) or 1.0
+            low, peak = -high, palettes.largest(sheet, signed)
+        self.map = b"" if values is None else _map_codes(values, high)
+        self.map_shape = [] if values is None else list(values.shape)
+        limit = limit if limit > 0 and peak > 0 else peak
+        self.update(map_low=low, map_high=high, signed=signed, limit=limit, progress=progress, stale=False)
+        self.tick += 1
+
+    def clear(self) -> None:
+        """Go back to the placeholder."""
+        self.update(volume=b"", shape=[], mask=b"")
+        self.set_map(None)
+
+
+def _check(data: np.ndarray, affine: np.ndarray, mask: np.ndarray | None) -> None:
+    if data.ndim != 3 or data.size == 0:
+        raise ValueError(
+            f"A volume has three axes with voxels along each; this array is of shape {data.shape}."
+        )
+    if data.size > VOXELS:
+        raise ValueError(
+            f"{data.size / 1e6:.0f} million voxels are more than the {VOXELS / 1e6:.0f} million that a browser is "
+            "given: show every second voxel, or a part."
+        )
+    if mask is not None and mask.shape != data.shape:
+        raise ValueError(f"The mask is of shape {mask.shape}, the volume of {data.shape}: resample it.")
+    axes = np.asarray(affine, float)
+    if axes.shape != (4, 4) or not np.isfinite(axes).all() or (np.diag(axes)[:3] <= 0).any():
+        raise ValueError("The axes of the affine do not run right, front and up (RAS+): reorient the volume.")
+
+
+def _coded(data: np.ndarray, window_low: float, window_high: float) -> tuple[bytes, float, float]:
+    """The codes of a volume, and what the first and the last one mean."""
+    finite = np.isfinite(data)
+    if not finite.all():
+        data = np.where(finite, data, data[finite].min() if finite.any() else np.float32(0))
+    low, high = float(data.min()), float(data.max())
+    if high - low <= 255 and np.array_equal(data, np.rint(data)):
+        return (data - np.float32(low)).astype(np.uint8).tobytes(), low, low + 255
+    reach = _WIDE * (window_high - window_low)
+    if reach > 0:
+        low, high = max(low, window_low - reach), min(high, window_high + reach)
+    high = high if high > low else low + 1.0
+    codes = np.empty(data.shape, "<u2")
+    for sheet, values in zip(codes, data, strict=True):  # one at a time, in double precision
+        sheet[:] = np.clip((values.astype(float) - low) * (65535 / (high - low)) + 0.5, 0, 65535)
+    return codes.tobytes(), low, high
+
+
+def _map_codes(values: np.ndarray, high: float) -> bytes:
+    """1 to 65535 for -`high` to `high`, so that 0 is 32768; 0 for what is not a number."""
+    codes = np.empty(values.shape, "<u2")
+    for sheet, part in zip(codes, values, strict=True):
+        shares = np.clip(part.astype(float) / high, -1, 1)
+        sheet[:] = np.where(np.isnan(shares), 0, shares * 32767 + 32768.5)
+    return codes.tobytes()

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,3 +272,31 @@ def test_a_network_that_a_method_cannot_ask_says_so_in_the_maps_place(
         assert page.get("method-1-overlay", "map") is not None
         page.set("method-1", "value", "Saliency")
         answered(page, 1, "Saliency for")
+
+
+def test_a_check_says_which_map_deserves_trust_and_is_forgotten_with_its_question(quick: Visit) -> None:
+    page = quick
+    page.set("attribution-view", "active", 1)
+    page.until("m('check').visible && m('check-state').text.includes('%')")
+    page.until("m('check-state').text == 'Done.'")
+    words = page.text("check-table")
+    for method in QUICK:
+        assert re.search(rf"{method}.*?(trust|doubt|do not trust)", words)
+    for baseline in ("Sobel edges", "centre"):
+        assert baseline in words
+    assert "being measured" not in words
+    assert page.column("deletion-source", "name")[-2:] == list(QUICK)
+    for curve in page.column("deletion-source", "ys"):
+        assert 0 <= min(curve) <= max(curve) <= 1
+    strips = page.get("check-strips", "text")
+    layers = 7  # conv1 to conv6 and the classifier
+    assert strips.count("<img") == len(QUICK) * (1 + layers)
+    assert strips.count("classifier") >= len(QUICK)
+    page.page.get_by_role("button", name="healthy").click()
+    page.until("m('check-table').text == '' && m('check-strips').text == ''")
+    page.press("check-start")
+    page.until("m('check-stop').disabled == false && m('check-state').text.includes('%')")
+    page.press("check-stop")
+    page.until("m('check-state').text.startsWith('Stopped')")
+    page.set("attribution-view", "active", 0)
+    page.until("m('method-grid').visible")

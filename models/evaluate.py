@@ -13,7 +13,7 @@ from pathlib import Path
 from models.brain.held_out import lesions
 from models.brain.lesions import CLASSES
 from models.cards import SHIPPED, load
-from vislib.attribution import METHODS, find_method
+from vislib.attribution import FAMILIES, METHODS, find_method
 from vislib.errors import AttributionError, VislibError
 from vislib.evaluation.asked import Asked
 from vislib.evaluation.table import COLUMNS, Effort, Table, as_csv, as_markdown, measure
@@ -50,10 +50,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def chosen(network: Network, names: str | None) -> list[Asked]:
-    """The methods of a comma-separated list, each `name` or `name@layer`; all that the network can be asked, and
-    FINER, without one. Raises AttributionError."""
+    """The methods of a comma-separated list, each `name` or `name@layer`; without one all of them, and FINER.
+
+    Raises AttributionError for a method or layer that is not there or that the network cannot be asked.
+    """
     if names is None:
-        able = [Asked(name) for name, method in METHODS.items() if not method.check(network)]
+        by_family = sorted(METHODS.values(), key=lambda method: FAMILIES.index(method.family))
+        able = [Asked(method.name) for method in by_family if not method.check(network)]
         finer = [Asked(name, layer) for name, layer in FINER if name in METHODS and layer in network.layers]
         asked = [one for method in able for one in (method, *(f for f in finer if f.name == method.name))]
     else:

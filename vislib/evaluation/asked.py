@@ -11,7 +11,7 @@ from vislib.parameters import Value
 
 # The sign of these says whether a pixel had better be lighter or darker, not whether it speaks for or against: a dark
 # lesion is all negative. What they mark is where they are large. Samek et al. 2017, arXiv 1509.06321, do likewise.
-DIRECTIONS = frozenset({"guided backprop", "deconvnet", "guided grad-cam"})
+DIRECTIONS = frozenset({"guided backprop", "deconvnet", "deconvolution", "guided grad-cam"})
 
 
 class Asked(NamedTuple):

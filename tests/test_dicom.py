@@ -169,22 +169,30 @@ def test_a_series_comes_in_a_zip(tmp_path):
     assert_lies(read_volume(tmp_path / "s.zip"), data, placed())
 
 
-@pytest.mark.filterwarnings("ignore:The DICOM readers are highly experimental")
-def test_real_slices_of_nibabels_lie_as_nibabel_has_them(tmp_path):
-    from nibabel.nicom.dicomwrappers import wrapper_from_file
+def test_a_real_series_lies_where_each_slice_says():
+    series = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests/98892001/CT5N"
+    volume = read_dicom(series)
+    assert (volume.data.shape, volume.notes) == ((16, 16, 5), ())
+    for path in series.iterdir():
+        one = pydicom.dcmread(path)
+        pixels = one.pixel_array * one.RescaleSlope + one.RescaleIntercept
+        across, down = np.reshape(one.ImageOrientationPatient, (2, 3))
+        for row, column in ((0, 0), (3, 11), (15, 2)):
+            away = down * (row * one.PixelSpacing[0]) + across * (column * one.PixelSpacing[1])
+            mm = LPS @ [*(one.ImagePositionPatient + away), 1]
+            voxel = np.linalg.inv(volume.affine) @ mm
+            at = tuple(np.rint(voxel[:3]).astype(int))
+            np.testing.assert_allclose(voxel[:3], at, atol=1e-3)
+            assert volume.data[at] == pixels[row, column]
 
-    for name in ("0.dcm", "1.dcm"):
-        (tmp_path / name).write_bytes((Path(data_path) / name).read_bytes())
-    volume = read_dicom(tmp_path)
-    wrapped = wrapper_from_file(Path(data_path) / "0.dcm")
-    place = LPS @ [*wrapped.image_position, 1]
-    voxel = np.linalg.inv(volume.affine) @ place
-    at = tuple(np.rint(voxel[:3]).astype(int))
-    np.testing.assert_allclose(voxel[:3], at, atol=1e-3)
-    assert volume.data[at] == wrapped.get_data()[0, 0]
+
+def test_one_picture_is_no_series_and_mosaics_are_none(tmp_path):
+    one = Path(data_path) / "0.dcm"  # a Siemens mosaic
     with pytest.raises(ImageError, match="one picture of a DICOM series; give the folder") as caught:
-        read_volume(tmp_path / "0.dcm")
+        read_volume(one)
     assert_sentence(caught.value)
+    (tmp_path / one.name).write_bytes(one.read_bytes())
+    assert "mosaics, all slices of a time in one picture" in refused(tmp_path)
 
 
 def refused(folder: Path) -> str:

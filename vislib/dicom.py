@@ -19,22 +19,12 @@ UNEVEN = 0.1  # of the distance between slices: what a slice may lie off its pla
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM counts to the left, to the back, up
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _CONVERT = "convert it to NIfTI first, for example by dcm2niix"
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _TAGS = (
-    *(
-        "SeriesInstanceUID",
-        "InstanceNumber",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "PixelSpacing",
-    ),
+    *_PLACE,
+    *("SeriesInstanceUID", "InstanceNumber", "ImageType", "SliceThickness", "SpacingBetweenSlices"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation"),
-    *(
-        "RescaleSlope",
-        "RescaleIntercept",
-        "PhotometricInterpretation",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-    ),
+    *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation"),
 )
 
 
@@ -119,9 +109,9 @@ def _picture(path: Path, name: str) -> _Picture | None:
     one = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=4096)
     if int(one.get("NumberOfFrames") or 1) > 1:
         raise ImageError(f"{name} holds DICOM files of several frames each; {_CONVERT}.")
-    if any(
-        one.get(tag) is None for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    ):
+    if "MOSAIC" in (one.get("ImageType") or ()):
+        raise ImageError(f"{name} holds mosaics, all slices of a time in one picture; {_CONVERT}.")
+    if any(one.get(tag) is None for tag in _PLACE):
         return None
     if int(one.get("SamplesPerPixel") or 1) != 1:
         raise ImageError(f"{name} holds colours; give a volume of one real number a voxel.")

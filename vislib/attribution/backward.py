@@ -31,8 +31,9 @@ class Visit:
     def to_pixels(self) -> Float[Tensor, "m c *spatial"]:
         """The gradient of each score by its own image; raises AttributionError where there is none."""
         gradient: Tensor | None = None
+        ones = torch.ones_like(self.scores)  # not a sum, which would need its own graph
         if self.scores.requires_grad:
-            (gradient,) = torch.autograd.grad(self.scores.sum(), self.leaf, allow_unused=True)
+            (gradient,) = torch.autograd.grad(self.scores, self.leaf, ones, allow_unused=True)
         if gradient is None:
             raise AttributionError(
                 "No gradient comes from the target back to the image, because the network detaches it on the "

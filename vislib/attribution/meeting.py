@@ -86,7 +86,7 @@ class Meeting:
     def _gradient(self, query: Query, copies: Tensor, rows: Sequence[int]) -> Tensor:
         one = visit(query, copies, rows, self._rule)
         if self._anchor is not None and one.edge is not None:
-            return torch.autograd.grad(one.scores.sum(), [one.edge])[0]
+            return torch.autograd.grad([one.scores], [one.edge], [torch.ones_like(one.scores)])[0]
         return one.to_pixels() * copies if self._times_input else one.to_pixels()
 
     def _collect(
@@ -119,7 +119,9 @@ def _affine(query: Query) -> bool:
             known[query.target.layer] = False
             return False
         places = [get_gradient_edge(there.leaf), there.edge]
-        expected, early = torch.autograd.grad(there.scores.sum(), places, allow_unused=True)
+        expected, early = torch.autograd.grad(
+            [there.scores], places, [torch.ones_like(there.scores)], allow_unused=True
+        )
         if expected is None or early is None or not bool(expected.any()):
             return False  # says nothing of other images
         (got,) = torch.autograd.grad([own.edge], [own.leaf], [early])

@@ -581,3 +581,11 @@ def test_a_twin_shares_the_weights_and_runs_at_the_same_time() -> None:
             together = list(pool.map(lambda n, image: n.logits(image), (network, twin), images))
             assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
     assert twin.fingerprint == network.fingerprint
+
+
+def test_a_module_that_writes_into_its_input_does_not_touch_the_callers_images() -> None:
+    network = wrap(nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(1, 2, 3), Head(2)), (1, 8, 8))
+    images = torch.randn(2, 1, 8, 8)
+    before = images.clone()
+    network.logits(images)
+    assert torch.equal(images, before)

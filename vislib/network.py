@@ -281,8 +281,8 @@ class Network:
                 f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
         images = images.to(device=self.device, dtype=self.dtype)
-        if not self._plain:
-            images = (images - self._mean) / self._std
+        # Where nothing is changed a copy is made: a module may write into what it is given.
+        images = images.clone() if self._plain else (images - self._mean) / self._std
         return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
     def _forward(self, prepared: Tensor) -> Any:

@@ -53,7 +53,7 @@ def cut(
             scores = query.score(query.images[rows.start : rows.stop], rows, through={query.layer: leaf})
         gradient: Tensor | None = None
         if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), held[0], allow_unused=True)
+            (gradient,) = torch.autograd.grad(scores, held[0], torch.ones_like(scores), allow_unused=True)
         if gradient is None:
             raise AttributionError(
                 f"{query.target.layer!r} gets no gradient from {query.layer!r}, so its maps say nothing of it; choose "

@@ -11,6 +11,8 @@ from vislib.probe import LOGITS
 def default_layer(network: Network, target: Target | None = None) -> str:
     """The last layer with more than one position that is not the class scores' own map, before the target's layer.
 
+    The parts of the target's layer, where that is a block, come last: what goes into it tells more.
+
     Raises AttributionError where there is none.
     """
     names = list(network.layers)
@@ -22,6 +24,8 @@ def default_layer(network: Network, target: Target | None = None) -> str:
     ):
         # As in SqueezeNet: the mean of a class's own map is its score, and no maps follow from which it is mixed.
         maps = [layer for layer in maps if layer.channels != classes] or maps
+    if target is not None:
+        maps = [layer for layer in maps if not layer.name.startswith(f"{names[end]}.")] or maps
     if not maps:
         before = f" before {target.layer}" if target is not None else ""
         raise AttributionError(

@@ -6,6 +6,8 @@ from scipy import ndimage
 
 BINS = 256  # of the histogram that Otsu's threshold is found in
 BRIDGE = 2.5  # mm: what hangs on the largest piece by less is cut off (membranes, vessels, noise)
+MOUTH = 8.0  # mm: a dark lesion that opens to the outside by less than twice this is inside
+COARSE = 2.5  # mm: about as coarse as the grid is on which such mouths are closed
 SOME = 4_000_000  # voxels that a histogram is made of, evenly spread, where there are more
 
 
@@ -34,17 +36,22 @@ def brain_mask(
     """The largest bright piece of a volume, holes filled; `voxel` is its size in mm.
 
     Otsu's threshold, an opening with a ball of BRIDGE mm radius (as far as voxels are finer than that), the
-    largest connected piece of it, grown back within the threshold, holes filled. Of a picture that shows skull
-    and scalp this is the head: it strips nothing. Where all values are equal it is everything.
+    largest connected piece of it, grown back within the threshold, a closing with a ball of MOUTH mm, holes
+    filled. Of a picture that shows skull and scalp this is the head: it strips nothing. Where all values are equal
+    it is everything.
     """
     bright = data > otsu(data)
     if not bright.any():
         return np.ones(data.shape, bool)
-    ball = _ball(voxel)
+    ball = _ball(voxel, BRIDGE, 3)
     core = largest(ndimage.binary_erosion(bright, ball, border_value=1))
-    if core.any():
-        bright &= ndimage.binary_dilation(core, ball)
-    return np.asarray(ndimage.binary_fill_holes(largest(bright)), bool)
+    if not core.any():
+        core = largest(bright)
+    around = _around(core, ball.shape)
+    piece = largest(bright[around] & ndimage.binary_dilation(core[around], ball))
+    mask = np.zeros(data.shape, bool)
+    mask[around] = ndimage.binary_fill_holes(piece | _closed(piece, voxel))
+    return mask
 
 
 def largest(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
@@ -75,10 +82,37 @@ def _corners(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
     return [(x, y, z) for x in ends[0] for y in ends[1] for z in ends[2]]
 
 
-def _ball(voxel: tuple[float, float, float]) -> Bool[np.ndarray, "x y z"]:
-    """Voxels within BRIDGE mm, never more than 3 along an axis."""
-    reach = [min(3, int(BRIDGE / mm)) for mm in voxel]
+def _closed(mask: Bool[np.ndarray, "x y z"], voxel: tuple[float, float, float]) -> Bool[np.ndarray, "x y z"]:
+    """A mask's closing, within its outline: of every second voxel or fewer where these are fine."""
+    steps = [max(1, round(COARSE / mm)) for mm in voxel]
+    x, y, z = steps
+    coarse = mask[::x, ::y, ::z]
+    ball = _ball((voxel[0] * x, voxel[1] * y, voxel[2] * z), MOUTH, 8)
+    edges = [(n // 2, n // 2) for n in ball.shape]
+    closed = ndimage.binary_closing(np.pad(coarse, edges), ball)
+    closed = closed[
+        tuple(slice(before, before + n) for (before, _), n in zip(edges, coarse.shape, strict=True))
+    ]
+    if max(steps) > 1:
+        closed = ndimage.binary_erosion(closed)
+    for axis, step in enumerate(steps):
+        closed = closed.repeat(step, axis)
+    return np.asarray(closed[tuple(slice(0, n) for n in mask.shape)], bool)
+
+
+def _around(mask: Bool[np.ndarray, "x y z"], margin: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box of a mask that is not empty, so much wider on each side as the grid allows."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return tuple(
+        slice(max(0, one.start - more), min(size, one.stop + more))
+        for one, more, size in zip(box, margin, mask.shape, strict=True)
+    )
+
+
+def _ball(voxel: tuple[float, float, float], radius: float, most: int) -> Bool[np.ndarray, "x y z"]:
+    """Voxels within so many mm, never more than `most` along an axis."""
+    reach = [min(most, int(radius / mm)) for mm in voxel]
     away = np.meshgrid(
         *(np.arange(-n, n + 1) * mm for n, mm in zip(reach, voxel, strict=True)), indexing="ij", sparse=True
     )
-    return np.asarray(sum(axis**2 for axis in away) <= BRIDGE**2)
+    return np.asarray(sum(axis**2 for axis in away) <= radius**2)

@@ -67,12 +67,15 @@ class AttributionPanel:
         self.view = RadioButtonGroup(
             name="attribution-view", labels=["Maps", "Check"], active=0, margin=(14, 16, 0, 0)
         )
-        self.add = Button(name="method-add", label="Add a method", width=110, margin=(14, 0, 0, 8))
+        self.add = Button(
+            name="method-add", label="Add a method", sizing_mode="stretch_width", margin=(12, 0, 8, 0)
+        )
         self.grid = GridBox(name="method-grid", children=[], spacing=8, sizing_mode="stretch_both", margin=0)
         left = Column(
             self.picture,
             self.caption,
             self.classes.root,
+            self.add,
             width=236,
             sizing_mode="stretch_height",
             margin=(8, 16, 0, 0),
@@ -81,13 +84,14 @@ class AttributionPanel:
         bar = Row(
             self.view,
             self.controls.root,
-            self.add,
             self.check.bar,
             sizing_mode="stretch_width",
             margin=(2, 0, 8, 0),
+            stylesheets=[styles.WRAP],
         )
         self.maps = Column(self.grid, sizing_mode="stretch_both", margin=0)
         right = Column(bar, self.maps, self.check.root, sizing_mode="stretch_both", margin=(4, 0, 0, 0))
+        right.stylesheets = [styles.SHRINK]
         self.root = Row(left, right, sizing_mode="stretch_both", margin=0)
 
     def _view_chosen(self, active: int) -> None:

@@ -69,6 +69,7 @@ class Grid:
             self.sort,
             sizing_mode="stretch_width",
             margin=(8, 0, 0, 0),
+            stylesheets=[styles.WRAP],
         )
         self.root = Column(self.toolbar, self.mosaic, sizing_mode="stretch_both", margin=0)
         self._wire()

@@ -45,7 +45,7 @@ class InputBar:
             step=1,
             width=120,
             show_value=False,
-            margin=(9, 12, 0, 6),
+            margin=(4, 12, 0, 6),
             stylesheets=[styles.SLIDER],
             html_attributes={"title": "Slice"},
         )
@@ -68,6 +68,8 @@ class InputBar:
         )
         for widget in (self.plane, self.fit):
             widget.stylesheets = [styles.FIELD]
+        for widget in (self.plane, self.slice, self.fit):
+            widget.visible = False  # until it is known what is looked at
         self.root = Row(
             self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
         )

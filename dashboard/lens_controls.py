@@ -18,7 +18,7 @@ class LensControls:
                 end=1,
                 step=0.01,
                 value=value,
-                width=112,
+                width=96,
                 margin=(0, 14, 0, 0),
                 stylesheets=[styles.SLIDER],
             )
@@ -52,8 +52,8 @@ class LensControls:
 
         self.opacity = slider("opacity", "opacity", lens.opacity)
         self.threshold = slider("threshold", "threshold", lens.threshold)
-        self.palette = select("palette", "palette", palettes.SEQUENTIAL, lens.palette, 92)
-        self.diverging = select("diverging", "signed", palettes.DIVERGING, lens.diverging, 118)
+        self.palette = select("palette", "palette", palettes.SEQUENTIAL, lens.palette, 88)
+        self.diverging = select("diverging", "signed", palettes.DIVERGING, lens.diverging, 112)
         self.smooth = toggle("smooth", "smooth", "Interpolated to the input; off: the map's own pixels", True)
         self.by_value = toggle("alpha_by_value", "fade", "Weak values are less opaque", lens.alpha_by_value)
         self.picture = toggle("show_picture", "input", "Show the input under the maps", True)

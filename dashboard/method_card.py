@@ -77,10 +77,10 @@ class MethodCard:
             name=f"{name}-layer",
             options=[(_LAST, "last layer")],
             value=_LAST,
-            width=104,
+            title="layer whose maps are taken",
+            sizing_mode="stretch_width",
             stylesheets=[styles.FIELD],
-            margin=(0, 2, 0, 0),
-            html_attributes={"title": "Layer whose maps are taken"},
+            margin=0,
         )
         self.gear = Toggle(
             name=f"{name}-settings", label="⚙", html_attributes={"title": "Parameters"}, **small
@@ -121,7 +121,6 @@ class MethodCard:
         self.stop = Button(name=f"{name}-stop", label="Stop", visible=False, **small)
         head = Row(
             self.method,
-            self.layer,
             self.gear,
             self.files,
             self.remove,
@@ -168,9 +167,9 @@ class MethodCard:
         for one, widget in zip(method.parameters, self._inputs[method.name], strict=True):
             widget.value = self._values[one.name]
         self._showing = False
-        self.grid.children = [(one, at // 2, at % 2) for at, one in enumerate(self._inputs[method.name])]
-        self.gear.visible = bool(method.parameters)
-        self.layer.visible = "layer" in method.needs
+        shown = [*([self.layer] if "layer" in method.needs else []), *self._inputs[method.name]]
+        self.grid.children = [(one, at // 2, at % 2) for at, one in enumerate(shown)]
+        self.gear.visible = bool(shown)
         self.method.html_attributes = {"title": f"{method.description} ({method.source})"}
         if ask:
             self.ask()
@@ -277,6 +276,8 @@ class MethodCard:
 
     def _tell(self, result: Attribution, state: str) -> None:
         words = [f"score {result.scores[0]:.3g}"]
+        if self._question is not None and "layer" in self._question.method.needs:
+            words.append(self._question.layer or default_layer(self._question.network, self._question.target))
         if not result.done:
             words.append(state or f"{result.step / max(1, result.steps):.0%}".replace("%", " %"))
         text = " · ".join([*words, *(escape(note) for note in result.notes)])

@@ -82,7 +82,8 @@ NOTICE = (
 TABS = (
     BASE
     + """
-:host { --padding-vertical: 5px; }
+:host { --padding-vertical: 5px; grid-template-columns: minmax(0, 1fr) !important;
+  grid-template-rows: max-content minmax(0, 1fr) !important; }
 .bk-header { border-bottom: 1px solid var(--line); }
 .bk-tab {
   color: var(--quiet); border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none;
@@ -129,7 +130,8 @@ PARAMETERS = BASE + ":host { grid-template-columns: repeat(3, minmax(0, 1fr)) !i
 # As wide as a square mosaic beside it leaves room for.
 UNIT = (
     BASE
-    + ":host { width: clamp(452px, calc(100vw - 252px - (100vh - 168px)), 760px) !important; flex: none; }"
+    + ":host { width: clamp(452px, calc(100vw - 252px - (100vh - 168px)), 760px) !important; flex: none;\n"
+    + "overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; }"
 )
 
 SLIDER = (
@@ -230,3 +232,6 @@ figcaption { font-size: 11px; color: var(--quiet); display: flex; justify-conten
 figcaption b { color: var(--text); }
 """
 )
+
+WRAP = BASE + ":host { flex-wrap: wrap; min-width: 0; }"
+SHRINK = BASE + ":host { min-width: 0; }"

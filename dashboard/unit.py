@@ -99,6 +99,7 @@ class UnitView:
             self.scrub_mosaic,
             self.player,
             sizing_mode="stretch_both",
+            min_height=406,
             margin=0,
         )
         self._wire()

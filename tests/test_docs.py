@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from vislib.ascent import PARAMETERS, PRESETS
+from vislib.attribution import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,6 +19,25 @@ def presets_table() -> str:
 
 def test_the_readme_lists_the_presets_there_are() -> None:
     assert presets_table() in (ROOT / "README.md").read_text()
+
+
+def methods_table() -> str:
+    """The README's table of attribution methods, made from the methods themselves."""
+    rows = [f"| {one.name} | {one.family} | {one.description} | {one.source} |" for one in METHODS.values()]
+    return "\n".join(["| method | family | what it shows | source |", "|---|---|---|---|", *rows])
+
+
+def test_the_readme_lists_the_methods_there_are() -> None:
+    assert methods_table() in (ROOT / "README.md").read_text()
+
+
+def test_methods_describe_themselves() -> None:
+    for method in METHODS.values():
+        assert method.description
+        assert method.source
+        for parameter in method.parameters:
+            assert parameter.description
+            assert parameter.check(parameter.default) == parameter.default
 
 
 def test_presets_and_parameters_describe_themselves() -> None:

@@ -20,8 +20,8 @@
   const PANE_CSS = `
     .pane { position: relative; overflow: hidden; border-radius: 3px; background: #000; outline: none; touch-action: none; cursor: crosshair; user-select: none; }
     .pane:focus-visible::after { content: ""; position: absolute; inset: 0; border-radius: 3px; box-shadow: inset 0 0 0 2px var(--accent, #0b7a6b); }
-    .pane.window { cursor: move; }
-    .pane.pan { cursor: grabbing; }
+    .pane.held-window { cursor: move; }
+    .pane.held-pan { cursor: grabbing; }
     .word { position: absolute; pointer-events: none; white-space: nowrap; color: #eef2f5; font: 11px/14px var(--bokeh-base-font, sans-serif);
       font-variant-numeric: tabular-nums; text-shadow: 0 0 2px #000, 0 0 3px #000; }
     .letter { font-size: 13px; font-weight: 650; line-height: 16px; width: 16px; text-align: center; }

@@ -17,6 +17,7 @@
     .stage:not(.filled) .pane { background: var(--sunken, #eceef1); cursor: default; }
     .stage:not(.filled) .pane > *, .stage:not(.filled) .facts > * { display: none; }
     .stage.filled .bone { animation: none; }
+    .placeholder { inset: 50% 0 0 50%; }
     .progress { position: absolute; z-index: 1; left: 0; right: 0; top: 0; height: 3px; background: rgba(127, 127, 127, .6); }
     .progress > div { height: 100%; background: var(--accent, #0b7a6b); transition: width .15s linear; }
     [hidden] { display: none !important; }`
@@ -29,6 +30,7 @@
       this.updates = 0
       this.held = null         // the update that is shown
       this.unpainted = null    // its tick, until it is painted
+      this.since = null        // when the event came that is being answered
       this.asked = null        // when what is not painted yet was asked for
       this.gesture = null
       this.turn = 0            // pixels that the wheel has turned since the last slice
@@ -50,7 +52,7 @@
       const looks = [p.i, p.j, p.k, p.window_low, p.window_high, p.palette, p.smooth, p.opacity, p.threshold, p.alpha_by_value,
                      p.map_palette, p.diverging, p.show_map, p.radiological]
       this.on_change(looks, () => {
-        this.asked ??= performance.now()
+        this.asked ??= this.since ?? performance.now()
         this.request()
       })
       this.on_change([p.progress, p.title, p.placeholder, p.description], () => this.request())
@@ -90,6 +92,7 @@
         map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
         mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
       }
+      this.made = {}
       this.dimmed = model.stale
       this.unpainted = tick
       this.request()
@@ -275,14 +278,14 @@
       const {window_low: low, window_high: high} = this.model
       pane.el.setPointerCapture(event.pointerId)
       pane.el.focus({preventScroll: true})
-      pane.el.classList.add(kind)
+      pane.el.classList.add(`held-${kind}`)
       this.gesture = {pane, kind, x: event.clientX, y: event.clientY, low, high, centre: [...this.sight.centre]}
       this.drag(event)
     }
 
     drag(event) {
       const {pane, kind, x, y, low, high, centre} = this.gesture, dx = event.clientX - x, dy = event.clientY - y
-      this.asked ??= event.timeStamp
+      this.since = event.timeStamp
       if (kind == "cross") this.move(this.under(pane, event))
       else if (kind == "window") this.set_window(low, high, dx, dy)
       else {
@@ -291,12 +294,13 @@
         next[pane.rows] += dy / tall
         this.look_at(this.sight.zoom, next)
       }
+      this.since = null
     }
 
     let_go() {
       if (this.gesture == null) return
       const {pane, kind} = this.gesture
-      pane.el.classList.remove(kind)
+      pane.el.classList.remove(`held-${kind}`)
       this.gesture = null
       this.model.tell()
     }
@@ -322,8 +326,9 @@
         this.turn -= slices * CREEP
       }
       if (slices == 0) return
-      this.asked ??= event.timeStamp
+      this.since = event.timeStamp
       this.nudge(pane.across, -slices)
+      this.since = null
     }
 
     nudge(axis, by) {

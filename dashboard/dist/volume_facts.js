@@ -80,7 +80,7 @@
       this.voxel = three(row("Voxel"), INDICES)
       this.mm = three(row("mm"), ["x", "y", "z"])
       this.sides = three(row(""), ["", "", ""])
-      this.value = row("Value")
+      this.value = row("Volume")
       this.map = row("Map")
       this.window_scale = new Scale(this.el, "Window")
       this.map_scale = new Scale(this.el, "Map")

@@ -20,10 +20,16 @@ SIDE = 256
 EVENTS = 100
 SIZE = (1180, 700)
 MODEL = "view_of('view').model"
-WATCH = """() => {
-  window.waits = []
-  const watch = (event) => window.waits.push(performance.now() - event.timeStamp)
-  if (window.watch == null) addEventListener("wheel", window.watch = watch, true)
+EMPTY = """() => {
+  window.ages = []
+  const answer = (event) => {
+    event.preventDefault()
+    requestAnimationFrame(() => {
+      document.body.textContent = String(event.timeStamp)
+      setTimeout(() => window.ages.push(performance.now() - event.timeStamp))
+    })
+  }
+  addEventListener("wheel", answer, {passive: false})
 }"""
 PAINTED = (
     f"() => {{ {MODEL}.connect({MODEL}.properties.ack.change, () => {{ window.painted = Date.now() }}) }}"
@@ -56,7 +62,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         sent = _sent(page, served, lambda: view.set_map(values, signed=True))
         yield "map from the server to the page, painted", f"{sent:.1f} s", ""
         yield "wheel to redrawn planes, p50 / p95", _both(_wheel(page)), TARGET
-        yield "of that, until the browser tells the page of the wheel", _both(_waits(page)), ""
+        yield "the same where an empty page writes one word, p50 / p95", _both(_nothing(page)), ""
         yield "crosshair drag to three redrawn planes, p50 / p95", _both(_drag(page)), TARGET
         yield "window drag to three redrawn planes, p50 / p95", _both(_drag(page, "right")), ""
         _sent(page, served, lambda: view.show(values, np.eye(4), (-2.0, 2.0)))
@@ -94,7 +100,6 @@ def _measured(page: Page, act: Callable[[int], None], events: int = EVENTS) -> l
 def _wheel(page: Page) -> list[float]:
     """A third of the events over each plane, there and back."""
     middles = _middles(page)
-    page.evaluate(WATCH)
 
     def turn(number: int) -> None:
         if number % (EVENTS // 3) == 0:
@@ -104,9 +109,18 @@ def _wheel(page: Page) -> list[float]:
     return _measured(page, turn)
 
 
-def _waits(page: Page) -> list[float]:
-    """How old, in ms, the wheel's events of the last measurement were when they reached the page."""
-    return [float(value) for value in page.evaluate("window.waits")]
+def _nothing(page: Page) -> list[float]:
+    """What the browser itself takes, on this machine and now, to hear of a wheel and to paint."""
+    bare = page.context.new_page()
+    bare.set_content("<body style='height: 100vh'>")
+    bare.evaluate(EMPTY)
+    bare.mouse.move(300, 300)
+    for number in range(EVENTS):
+        bare.mouse.wheel(0, 100)
+        bare.wait_for_function(f"window.ages.length > {number}", polling=5)
+    times = [float(value) for value in bare.evaluate("window.ages")]
+    bare.close()
+    return times
 
 
 def _drag(page: Page, button: str = "left") -> list[float]:

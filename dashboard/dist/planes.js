@@ -15,7 +15,7 @@
   const SIDES = {
     left: "the patient's left is on the left", right: "the patient's right is on the left", front: "the patient's front is on the right",
   }
-  const CODES = 65536, FAINT = .45
+  const CODES = 65536, FAINT = .35  // of a stale map: in grey it could be taken for anatomy
 
   const PANE_CSS = `
     .pane { position: relative; overflow: hidden; border-radius: 3px; background: #000; outline: none; touch-action: none; cursor: crosshair; user-select: none; }
@@ -87,9 +87,8 @@
     shade(pixels, values, {signed, limit, table, threshold, alpha_by_value})
     for (let at = 0; at < weights.length; at += 4) {
       const alpha = pixels[at + 3] / 255 * opacity * (faint ? FAINT : 1)
-      const grey = .3 * pixels[at] + .59 * pixels[at + 1] + .11 * pixels[at + 2]
       weights[at] = 1 - alpha
-      for (let c = 0; c < 3; c++) weights[at + 1 + c] = alpha * (faint ? grey : pixels[at + c])
+      for (let c = 0; c < 3; c++) weights[at + 1 + c] = alpha * pixels[at + c]
     }
     return weights
   }

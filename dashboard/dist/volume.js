@@ -206,7 +206,7 @@
     notes() {
       const {held} = this, notes = [...held.trouble]
       if (held.map != null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
-      if (held.grid.tilt > 2) notes.push(`planes of the voxels, turned by ${held.grid.tilt.toFixed(0)}° from the patient’s`)
+      if (held.grid.tilt > 2) notes.push(`planes follow the voxels, ${held.grid.tilt.toFixed(0)}° from the patient’s axes`)
       return notes
     }
 

@@ -14,7 +14,7 @@
     .title { font-weight: 600; margin-bottom: 3px; }
     .title:empty, .note:empty { display: none; }
     .note { color: var(--warm, #9a5b00); }
-    dl { display: grid; grid-template-columns: 52px minmax(0, 1fr); margin: 0 0 5px; }
+    dl { display: grid; grid-template-columns: 58px minmax(0, 1fr); margin: 0 0 5px; }
     dt { color: var(--quiet, #5b6572); } dd { margin: 0; white-space: nowrap; } dd b { font-weight: 400; color: var(--quiet, #5b6572); margin-right: 3px; }
     dd span { display: inline-block; min-width: 62px; }
     .scale { position: relative; height: 44px; font-size: 11px; line-height: 14px; }

@@ -13,8 +13,9 @@ from vislib.attribution.map_layers import no_maps
 from vislib.attribution.method import method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
-from vislib.errors import AttributionError, NetworkError
+from vislib.errors import AttributionError
 from vislib.network import Network
+from vislib.patching import Patch
 from vislib.probe import LOGITS
 
 FAMILY = "class activation maps"
@@ -206,26 +207,29 @@ def _find_head(network: Network) -> tuple[str, str] | str:
         return refusal
     name, last = linear[-1]
     images = torch.rand(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
-    for layer in reversed(list(network.layers.values())):
-        if layer.channels != last.in_features or max(layer.spatial, default=1) <= 1:
-            continue
-        held: list[Tensor] = []
+    fitting = [
+        layer.name
+        for layer in network.layers.values()
+        if layer.channels == last.in_features and layer.spatial
+    ]
+    means: dict[str, Tensor] = {}
 
-        def keep(maps: Tensor, held: list[Tensor] = held) -> Tensor:
-            held.append(maps)
+    def keep(layer: str) -> Patch:
+        def patch(maps: Tensor) -> Tensor:
+            means[layer] = maps.flatten(2).mean(2)
             return maps
 
-        try:
-            with torch.no_grad():
-                logits = network.activations(images, [LOGITS], through={layer.name: keep})[LOGITS]
-        except NetworkError:
-            continue
-        with torch.no_grad():
-            mine = last(held[0].flatten(2).mean(2))
-        if mine.shape == logits.shape and torch.allclose(
-            mine, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())
-        ):
-            return layer.name, name
+        return patch
+
+    with torch.no_grad():
+        through = {layer: keep(layer) for layer in fitting}
+        logits = network.activations(images, [LOGITS], through=through)[LOGITS]
+        for layer in reversed(fitting):
+            mine = last(means[layer])
+            if mine.shape == logits.shape and bool(
+                ((mine - logits).abs() <= 1e-4 * logits.abs().max()).all()
+            ):
+                return layer, name
     return refusal
 
 

@@ -50,7 +50,7 @@ def score_cam(query: Query) -> Iterator[Attribution]:
         masks = stretched(query.upsample(chosen[rows, ranks]))
         with torch.no_grad():
             increases[rows, ranks] = query.score(query.images[rows] * masks[:, None], rows)
-        if bool(torch.isfinite(increases[:, 0]).all()):
+        if pairs.stop >= n:  # every image has been asked for a map
             weights = each(increases.softmax(1), maps.ndim - 2)
             yield rectified(query, weighed_maps(chosen, weights), scores, step=step, steps=len(batches))
 

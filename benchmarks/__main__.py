@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-NAMES = ("ascent", "page")
+NAMES = ("ascent", "attribution", "occlusion", "page", "volume")
 
 
 def machine() -> str:

@@ -98,8 +98,6 @@ class AttributionPanel:
         self.maps.visible = active == 0
         self.check.root.visible = self.check.bar.visible = active == 1
         self.controls.root.visible = self.add.visible = active == 0
-        if active == 1:
-            self.check.open(self.cards)
 
     def _make(self, number: int, method: str) -> MethodCard:
         return MethodCard(
@@ -166,6 +164,8 @@ class AttributionPanel:
         self.classes.tick()
         for card in self.cards:
             card.tick()
+        if self.classes.settled and self.check.wanted():
+            self.check.begin(self.cards)
         self.check.tick()
 
     def _export(self, card: MethodCard, what: str) -> None:

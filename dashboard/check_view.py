@@ -116,11 +116,6 @@ class CheckView:
         now = self._workspace.now
         return self._of is not None and self._of == (now.network, now.input, now.target)
 
-    def open(self, cards: Sequence[MethodCard]) -> None:
-        """It is looked at: begin, unless the present question is checked or being checked already."""
-        if not self._current:
-            self.begin(cards)
-
     def forget(self) -> None:
         """The question is another one: what was found is not true of it."""
         if self._of is None or self._current:
@@ -130,10 +125,11 @@ class CheckView:
         self.table.text = self.strips.text = ""
         self.curves.visible = False
         self.stop.disabled = True
-        self._invite()
-
-    def _invite(self) -> None:
         self.state.text = _INVITATION
+
+    def wanted(self) -> bool:
+        """Whether somebody looks at it and the present question is not checked nor being checked."""
+        return bool(self.root.visible) and not self._current
 
     def begin(self, cards: Sequence[MethodCard]) -> None:
         """Check the methods of these cards on the present input and target."""

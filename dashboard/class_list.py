@@ -19,6 +19,7 @@ from vislib.probe import LOGITS
 
 _TOP = 5
 _NOTHING = "nothing"
+_FADED = ":host { opacity: .45; }"
 _KINDS = ("a class", "the chosen unit")
 
 
@@ -48,13 +49,14 @@ class ClassList:
         self._listed: list[int] = []
         self._showing = self._by_hand = False
         self.bars = InlineStyleSheet(css="")
+        self.fade = InlineStyleSheet(css="")
         self.heading = Div(text="The network says", stylesheets=[styles.HEADING], margin=(10, 0, 4, 0))
         self.list = RadioButtonGroup(
             name="class-list",
             labels=[],
             orientation="vertical",
             sizing_mode="stretch_width",
-            stylesheets=[styles.CLASSES, self.bars],
+            stylesheets=[styles.CLASSES, self.bars, self.fade],
             margin=0,
         )
         self.search = AutocompleteInput(
@@ -124,9 +126,18 @@ class ClassList:
         if now.network is None or now.input is None:
             return
         network, one = now.network, now.input
+        self.fade.css = _FADED  # what is shown was said of another input
+        if not self._by_hand and now.target is not None and now.target.layer == LOGITS:
+            self._workspace.change(target=None)  # it was the most probable class of that one
         self._job = self._answers.run(
             f"classes of {one.words}", lambda: classify(network, one), interactive=True
         )
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is shown was said of the present input, and a target is chosen."""
+        now = self._workspace.now
+        return self._shown is not None and self._shown.input is now.input and now.target is not None
 
     def tick(self) -> None:
         """Show the classes once they are known."""
@@ -140,6 +151,7 @@ class ClassList:
         if found is None or found is self._shown:
             return
         self._shown = found
+        self.fade.css = ""
         now = self._workspace.now
         chosen = now.target is not None and (self._by_hand or now.target.layer != LOGITS)
         if chosen:

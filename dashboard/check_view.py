@@ -230,7 +230,7 @@ def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str,
         "area under the curve; lower is better",
         "area under the curve; higher is better",
         "(least relevant first - most relevant first) / 2; higher is better",
-        "rank correlation with maps of random weights, mean over the cascade; lower is better",
+        "structural similarity (SSIM) with maps of random weights, mean over the upper half of the cascade; lower is better",
     ]
     rows = []
     for one in found.checks:
@@ -268,13 +268,13 @@ def strips(methods: Sequence[Check], thumbnail: Callable[[np.ndarray], str]) -> 
             continue
         cells = [_cell(thumbnail(one.map), "trained", "")]
         # The stage's array stays the same object, so that its thumbnail is drawn once.
-        cells += [_cell(thumbnail(stage.maps), stage.layer, f"{stage.rank[0]:.2f}") for stage in one.stages]
+        cells += [_cell(thumbnail(stage.maps), stage.layer, f"{stage.ssim[0]:.2f}") for stage in one.stages]
         rows.append(f"<h4>{escape(one.name)}</h4><div class=strip>{''.join(cells)}</div>")
     if not rows:
         return ""
     return (
         "<h3>Sanity check: weights made random from the class scores down to the layer named; the number is the "
-        f"similarity to the trained network's map</h3>{''.join(rows)}"
+        f"structural similarity to the trained network's map</h3>{''.join(rows)}"
     )
 
 

@@ -230,7 +230,7 @@ def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str,
         "area under the curve; lower is better",
         "area under the curve; higher is better",
         "(least relevant first - most relevant first) / 2; higher is better",
-        "structural similarity (SSIM) with maps of random weights, mean over the upper half of the cascade; lower is better",
+        "likeness (SSIM) to the maps when the upper half of the layers becomes random; lower is better",
     ]
     rows = []
     for one in found.checks:

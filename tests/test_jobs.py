@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from synthetic import climb, frame
 
 from vislib.errors import AscentError, VislibError
 from vislib.frames import Frame
-from vislib.jobs import ENDED, Job, Latest, Runner
+from vislib.jobs import ENDED, GRACE, Job, Latest, Runner
 
 LONG = 20.0  # seconds that a test waits for something that comes at once
 
@@ -456,3 +457,35 @@ def test_a_job_of_anything_that_counts_its_steps_keeps_the_newest_result(runner:
     assert job.wait(LONG)
     assert job.state == "done"
     assert (job.step, latest.result) == (4, Guess(4))
+
+
+def test_long_work_waits_a_moment_for_the_next_question_after_an_answer(runner: Runner) -> None:
+    order: list[str] = []
+
+    def work(name: str, steps: int) -> Iterator[Frame]:
+        for step in range(steps):
+            order.append(name)
+            yield frame(step, [0.0])
+
+    started = threading.Event()
+    long = Job("long", lambda _: work("long", 100_000))
+    long.on_frame(lambda _: started.set())
+    runner.submit(long)
+    assert started.wait(LONG)
+    first = Job("first", lambda _: work("first", 1), interactive=True)
+    second = Job("second", lambda _: work("second", 1), interactive=True)
+    first.on_end(lambda _: threading.Timer(GRACE / 4, lambda: runner.submit(second)).start())
+    runner.submit(first)
+    assert first.wait(LONG)
+    deadline = time.monotonic() + LONG
+    while second.state != "done" and time.monotonic() < deadline:
+        time.sleep(0.001)
+    between = order[order.index("first") + 1 : order.index("second")]
+    assert between == []
+    count = len(order)
+    deadline = time.monotonic() + LONG
+    while len(order) < count + 3 and time.monotonic() < deadline:  # and then it goes on
+        time.sleep(0.001)
+    assert len(order) >= count + 3
+    runner.cancel(long)
+    assert long.wait(LONG)

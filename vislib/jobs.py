@@ -15,6 +15,8 @@ from vislib.frames import History
 State = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
 ENDED: tuple[State, ...] = ("done", "cancelled", "failed")
 
+GRACE = 0.06  # seconds: two ticks of a page, so that it can see one answer and ask the next question
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -121,9 +123,10 @@ class Job:
 class Runner:
     """Computes the jobs of one device on one thread, which starts with the first job.
 
-    Interactive jobs go first; among equals each makes a step in turn. What is asked of a job (pause, resume,
-    cancel) is done between two steps; the last wish counts, and nothing undoes a cancel. Of the jobs that
-    have ended the newest `keep` are remembered.
+    Interactive jobs go first; among equals each makes a step in turn. For GRACE seconds after an interactive one
+    has ended, others wait for the next: the answer to one question is often what the next is asked of. What is
+    asked of a job (pause, resume, cancel) is done between two steps; the last wish counts, and nothing undoes a
+    cancel. Of the jobs that have ended the newest `keep` are remembered.
     """
 
     def __init__(self, device: str = "cpu", *, keep: int = 8) -> None:
@@ -133,6 +136,7 @@ class Runner:
         self._ended: deque[Job] = deque(maxlen=keep)
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._grace = 0.0  # until when nothing but interactive jobs makes a step
 
     def submit(self, job: Job) -> Job:
         """Queue a job; VislibError after a shutdown, ValueError for a job that was submitted before."""
@@ -193,6 +197,7 @@ class Runner:
     def _work(self) -> None:
         while True:
             with self._changed:
+                self._hold()
                 while (job := self._next()) is None and not self._stopping:
                     self._changed.wait()
                 if self._stopping:
@@ -211,6 +216,17 @@ class Runner:
                 self._end(job, "cancelled")
             else:
                 self._abandon(job)
+
+    def _hold(self) -> None:
+        """Wait for another interactive job while the grace lasts; whatever is asked meanwhile ends the wait."""
+        left = self._grace - time.monotonic()
+        if (
+            left > 0
+            and self._queue
+            and not any(job.interactive for job in self._queue)
+            and not self._stopping
+        ):
+            self._changed.wait(left)
 
     def _next(self) -> Job | None:
         """The job whose turn it is, to be paused, cancelled or stepped; None when there is nothing to do."""
@@ -262,6 +278,8 @@ class Runner:
         _close(job)
         _tell(job._end_listeners, job)
         with self._changed:
+            if job.interactive:
+                self._grace = time.monotonic() + GRACE
             self._queue.remove(job)
             self._ended.append(job)
         job._over.set()

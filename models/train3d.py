@@ -5,6 +5,7 @@ threads. Convolutions run in bfloat16, which costs half as much where the proces
 be measured; the weights, and the network that ships, are float32.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,23 +19,39 @@ from models.brain3d import CHANNELS, SPACING, SPATIAL, BrainNet3D
 from models.train_parts import confusion, fold, measured, say, shown, standardise
 
 HELD_OUT = 1000  # volumes that the accuracy is measured on
-CELLS = tuple(size // 4 for size in SPATIAL)  # of the last maps
+CELLS = tuple(size // 4 for size in SPATIAL)  # of the last maps, of 4 voxels each way
+WINDOW = 8  # cells each way: what the training begins with
+HELD, IGNORED = 4, -100  # lesion cells that make a window one of a lesion; the label of those with fewer
+QUIET = -1.0  # where the last batch norm starts: few cells fire, as few are lesions
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a training."""
+
+    batches: int
+    size: int  # of a batch
+    rate: float  # peak of AdamW's learning rate
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a training depends on."""
 
-    volumes: int = 4000  # generated once; they fill 1.4 GB
+    volumes: int = 2688  # generated once; they fill 1 GB
     ragged: int = 3  # one batch of volumes in so many has ragged lesions, the others round ones
     made: int = 8  # volumes generated at a time
-    epochs: int = 8
-    batch: int = 16
-    rate: float = 4e-3  # peak of AdamW's learning rate, reached after a tenth of the batches
+    windows: Phase = Phase(1200, 48, 4e-3)
+    whole: Phase = Phase(500, 16, 1.5e-3)
     decay: float = 0.02  # of AdamW
     gain: float = 50.0  # of the averaged maps in training: a lesion fills a 200th of the volume
-    rarity: float = 10.0  # weight of a cell with a lesion or a decoy, in cells without
+    rarity: float = 5.0  # weight of a cell with a lesion or a decoy, in cells without
     seed: int = 0
+
+    @property
+    def batches(self) -> int:
+        """How many batches the training has."""
+        return self.windows.batches + self.whole.batches
 
 
 SETTINGS = Settings()
@@ -48,6 +65,10 @@ class Pool:
     labels: Tensor  # (n,), index into CLASSES
     places: Tensor  # (n, 4, *CELLS) bool: three kinds of lesion and the decoy
     tissue: Tensor  # (n, 2, *CELLS): grey and white matter
+
+    def rows(self, chosen: Tensor) -> "Pool":
+        """The same for some of the rows."""
+        return Pool(*(x[chosen] for x in (self.images, self.labels, self.places, self.tissue)))
 
 
 def coarse(batch: Batch) -> Pool:
@@ -87,25 +108,28 @@ def make_pool(settings: Settings) -> Pool:
 
 
 class Trainee(nn.Module):
-    """The network with its batch norms, the averaged maps times `gain`, and heads that are dropped after the training.
+    """The network with its batch norms, and heads that are dropped after the training.
 
-    The heads read grey and white matter (from the 3rd layer) and the place of lesions and decoys (from the last).
+    The heads read grey and white matter (from the 3rd layer) and the place of lesions and decoys (from the last). The
+    classifier's mean counts as a sum of `gain` for a map of ones in a whole volume, in a window as in a whole volume.
     """
 
     def __init__(self, gain: float) -> None:
         super().__init__()
         self.gain = gain
         self.net = BrainNet3D(len(CLASSES), norm=True)
-        nn.init.zeros_(self.net.get_submodule("classifier").weight)  # the gain would make chance large
         self.tissue = nn.Conv3d(CHANNELS[2], 2, 1)
         self.place = nn.Conv3d(CHANNELS[-1], len(CLASSES), 1)
+        nn.init.zeros_(self.net.get_submodule("classifier").weight)  # the gain would make chance large
+        nn.init.constant_(self.net.get_submodule(f"norm{len(CHANNELS)}").bias, QUIET)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits of the classes and of the two auxiliary questions."""
         out: dict[str, Tensor] = {}
         x = standardise(images)
+        gain = self.gain * images[0].numel() / math.prod(SPATIAL)
         for name, part in self.net.named_children():
-            x = part(x * self.gain if name == "classifier" else x)
+            x = part(x * gain if name == "classifier" else x)
             if name == "relu3":
                 out["tissue"] = self.tissue(x)
             elif name == f"relu{len(CHANNELS)}":
@@ -120,18 +144,42 @@ class Trainee(nn.Module):
         return net
 
 
-def varied(pool: Pool, rows: Tensor, random: torch.Generator) -> Pool:
-    """Rows of the pool in [0, 1]: half of them mirrored left to right, each of another gamma and a little noise."""
-    images = pool.images[rows].float() / 255
-    places, tissue = pool.places[rows].float(), pool.tissue[rows].float() / 255
-    turned = torch.rand(len(rows), generator=random) < 0.5
+def windows(pool: Pool, rows: Tensor, random: torch.Generator) -> Pool:
+    """One window of each row: around a cell of its lesion two times out of three, anywhere else otherwise.
+
+    The label is the lesion's where the window holds some cells of it, "healthy" where it holds none, and IGNORED
+    in between.
+    """
+    parts, labels = [], []
+    for row in rows:
+        start = [int(torch.randint(size - WINDOW + 1, (), generator=random)) for size in CELLS]
+        inside = pool.places[row, :-1].any(0).nonzero()
+        if len(inside) and torch.rand((), generator=random) < 2 / 3:
+            cell = inside[torch.randint(len(inside), (), generator=random)]
+            off = torch.randint(WINDOW, (3,), generator=random)
+            start = [min(max(int(c - o), 0), n - WINDOW) for c, o, n in zip(cell, off, CELLS, strict=True)]
+        here = tuple(slice(at, at + WINDOW) for at in start)
+        fine = tuple(slice(4 * at, 4 * (at + WINDOW)) for at in start)
+        places = pool.places[(row, slice(None), *here)]
+        held = int(places[:-1].sum())
+        labels.append(int(pool.labels[row]) if held >= HELD else 0 if held == 0 else IGNORED)
+        parts.append((pool.images[(row, slice(None), *fine)], places, pool.tissue[(row, slice(None), *here)]))
+    images, places, tissue = (torch.stack(part) for part in zip(*parts, strict=True))
+    return Pool(images, torch.tensor(labels), places, tissue)
+
+
+def varied(pool: Pool, random: torch.Generator) -> Pool:
+    """In [0, 1]: half of the rows mirrored left to right, each of another gamma and a little noise."""
+    n = len(pool.labels)
+    images, places, tissue = pool.images.float() / 255, pool.places.float(), pool.tissue.float() / 255
+    turned = torch.rand(n, generator=random) < 0.5
     for values in (images, places, tissue):
         values[turned] = values[turned].flip(2)
-    column = (len(rows), 1, 1, 1, 1)
+    column = (n, 1, 1, 1, 1)
     gamma = torch.empty(column).uniform_(-0.15, 0.15, generator=random).exp()
     noise = torch.empty(column).uniform_(0, 0.02, generator=random)
     images = images.clamp(min=1e-4) ** gamma + noise * torch.randn(images.shape, generator=random)
-    return Pool(images.clamp(0, 1), pool.labels[rows], places, tissue)
+    return Pool(images.clamp(0, 1), pool.labels, places, tissue)
 
 
 def loss_of(out: dict[str, Tensor], known: Pool, rarity: float) -> Tensor:
@@ -140,37 +188,33 @@ def loss_of(out: dict[str, Tensor], known: Pool, rarity: float) -> Tensor:
     tissue = F.binary_cross_entropy_with_logits(out["tissue"], known.tissue)
     weight = 1 + (rarity - 1) * known.places
     place = F.binary_cross_entropy_with_logits(out["place"], known.places, weight)
-    return F.cross_entropy(out["logits"], known.labels) + 0.3 * tissue + 3 * place
+    label = F.cross_entropy(out["logits"], known.labels, ignore_index=IGNORED)
+    return label + 0.3 * tissue + 3 * place
 
 
-def optimiser_of(model: Trainee, settings: Settings) -> torch.optim.Optimizer:
+def optimiser_of(model: Trainee, phase: Phase, decay: float) -> torch.optim.Optimizer:
     """AdamW in which no bias and no norm decays."""
     groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.decay},
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.rate)
-
-
-def batches(settings: Settings) -> int:
-    """How many batches a training has."""
-    return settings.epochs * (settings.volumes // settings.batch)
+    return torch.optim.AdamW(groups, lr=phase.rate)
 
 
 def train(settings: Settings, pool: Pool) -> Iterator[tuple[int, float, Trainee]]:
-    """Train, yielding (batches done, loss, the network in training) after every batch."""
+    """Train, on windows first, yielding (batches done, loss, the network in training) after every batch."""
     torch.manual_seed(settings.seed)
     random = torch.Generator().manual_seed(settings.seed)
     model = Trainee(settings.gain).to(memory_format=torch.channels_last_3d)
-    optimiser = optimiser_of(model, settings)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.rate, total_steps=batches(settings), pct_start=0.1, cycle_momentum=False
-    )
     done = 0
-    for _ in range(settings.epochs):
-        order = torch.randperm(settings.volumes, generator=random)
-        for rows in order[: settings.volumes // settings.batch * settings.batch].split(settings.batch):
-            known = varied(pool, rows, random)
+    for phase in (settings.windows, settings.whole):
+        optimiser = optimiser_of(model, phase, settings.decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, phase.rate, total_steps=phase.batches, pct_start=0.15, cycle_momentum=False
+        )
+        for rows in drawn(settings.volumes, phase, random):
+            known = windows(pool, rows, random) if phase is settings.windows else pool.rows(rows)
+            known = varied(known, random)
             model.train()
             with torch.autocast("cpu", torch.bfloat16):
                 out = model(known.images)
@@ -183,11 +227,21 @@ def train(settings: Settings, pool: Pool) -> Iterator[tuple[int, float, Trainee]
             yield done, float(loss.detach()), model
 
 
+def drawn(volumes: int, phase: Phase, random: torch.Generator) -> Iterator[Tensor]:
+    """The rows of each batch: every volume once before any comes again."""
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(phase.batches):
+        while len(order) < phase.size:
+            order = torch.cat([order, torch.randperm(volumes, generator=random)])
+        yield order[: phase.size]
+        order = order[phase.size :]
+
+
 def make() -> tuple[BrainNet3D, Tensor, str]:
     """A trained network of volumes, its table of answers on held-out ones, and the card's account of it."""
     settings, begun = SETTINGS, time.monotonic()
     pool = make_pool(settings)
-    net = shown("brain3d, training", train(settings, pool), batches(settings)).bare()
+    net = shown("brain3d, training", train(settings, pool), settings.batches).bare()
     minutes, busy = (time.monotonic() - begun) / 60, time.process_time() / 60
     table = confusion(net, HELD_OUT, spatial=SPATIAL, spacing=SPACING)
     return net, table, report(table, settings, minutes, busy)
@@ -199,8 +253,9 @@ def report(table: Tensor, settings: Settings, minutes: float, busy: float) -> st
     error = (share * (1 - share) / int(table.sum())) ** 0.5
     lines = [
         "Trained by `python -m models.train brain3d`:",
-        f"{settings.epochs} times through {settings.volumes} volumes in batches of {settings.batch}, "
-        f"{minutes:.0f} minutes on 2 CPU cores ({busy:.0f} of CPU time).",
+        f"{settings.volumes} volumes, {settings.windows.batches} batches of {settings.windows.size} windows of them, "
+        f"then {settings.whole.batches} of {settings.whole.size}",
+        f"whole ones; {minutes:.0f} minutes on 2 CPU cores ({busy:.0f} of CPU time).",
         "Volumes made by models/brain from the MNI152 template with painted lesions",
         "(origin and licence: models/brain/TEMPLATE.md).",
         *measured(table, "volumes"),

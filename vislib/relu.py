@@ -64,16 +64,20 @@ class _Ruled(torch.autograd.Function):
     """A rectifier whose backward follows a rule; which inputs were cut off is read from the output."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, high: float, rule: str) -> Tensor:
-        output = values.clamp(min=0) if math.isinf(high) else values.clamp(min=0, max=high)
+    def forward(ctx: Any, values: Tensor, high: float, rule: str, inplace: bool) -> Tensor:
+        # In place it stays, also on a view: code that relies on the side effect sees it.
+        clamp = values.clamp_ if inplace else values.clamp
+        output = clamp(min=0) if math.isinf(high) else clamp(min=0, max=high)
+        if inplace:
+            ctx.mark_dirty(output)
         ctx.save_for_backward(output)
         ctx.high, ctx.rule = high, rule
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (output,) = ctx.saved_tensors
-        return _BACKWARD[ctx.rule](grads[0], output, ctx.high), None, None
+        return _BACKWARD[ctx.rule](grads[0], output, ctx.high), None, None, None
 
 
 def _deconvnet(grad: Tensor, output: Tensor, high: float) -> Tensor:
@@ -81,7 +85,8 @@ def _deconvnet(grad: Tensor, output: Tensor, high: float) -> Tensor:
 
 
 def _guided(grad: Tensor, output: Tensor, high: float) -> Tensor:
-    return grad.clamp(min=0).masked_fill((output <= 0) | (output >= high), 0)
+    passed = torch.ops.aten.threshold_backward(grad, output, 0)  # in one go where output > 0
+    return passed.clamp_(min=0) if math.isinf(high) else passed.clamp_(min=0).masked_fill_(output >= high, 0)
 
 
 def _redirect(grad: Tensor, output: Tensor, high: float) -> Tensor:
@@ -124,9 +129,7 @@ class ReluRule(TorchFunctionMode):
         self.calls += 1
         if self.rule == "plain":
             return func(*args, **kwargs)
-        output = _Ruled.apply(found.values, found.high, self.rule)
-        # Copied into the old tensor, also a view, so that code which relies on the side effect sees it.
-        return found.values.copy_(output) if found.inplace else output
+        return _Ruled.apply(found.values, found.high, self.rule, found.inplace)
 
 
 def relu_rule(rule: str) -> ReluRule:

@@ -77,7 +77,7 @@ class Query:
         elements = own * network.input_shape[0] + sum(
             layer.channels * int(np.prod(layer.spatial)) for layer in network.layers.values()
         )
-        bytes_an_image = elements * grown * self.images.element_size() * (3 if gradients else 1)
+        bytes_an_image = elements * grown * self.images.element_size() * (1.5 if gradients else 1)
         return int(max(1, min(_LARGEST_BATCH, _BUDGET // bytes_an_image)))
 
     def upsample(self, raw: Float[Tensor, "n *coarse"]) -> Float[Tensor, "n *spatial"]:

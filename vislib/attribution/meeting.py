@@ -31,7 +31,8 @@ class Meeting:
 
     def __init__(self, query: Query, rule: str = "plain", *, times_input: bool = False) -> None:
         self._query, self._rule, self._times_input = query, rule, times_input
-        early = not times_input and len(query.images) <= _MOST_IMAGES and _affine(query)
+        few = len(query.images) <= min(_MOST_IMAGES, query.batch_size(gradients=True))
+        early = few and not times_input and _affine(query)
         self._anchor: Visit | None = None
         if early:
             self._anchor = visit(query, query.images, rule=rule, keep=True)

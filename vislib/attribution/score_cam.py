@@ -43,7 +43,7 @@ def score_cam(query: Query) -> Iterator[Attribution]:
     asked = min(k, query.whole("channels") or k)
     order = maps.abs().flatten(2).mean(2).argsort(dim=1, descending=True, stable=True)[:, :asked]
     increases = torch.full((n, asked), -torch.inf, dtype=maps.dtype, device=maps.device)
-    chosen = maps[torch.arange(n)[:, None], order]
+    chosen = maps[torch.arange(n, device=maps.device)[:, None], order]
     batches = list(query.batches(asked * n))
     for step, pairs in enumerate(batches, 1):
         rows, ranks = [pair % n for pair in pairs], [pair // n for pair in pairs]

@@ -1,6 +1,6 @@
 """Measures every explanation method on held-out brain slices with known lesions: `python -m vislib evaluate`.
 
-Writes `table.csv` and `table.md`. The finer layers in FINER were chosen on other slices (seed 0) than those of the
+Writes `table.csv` and `table.md`. The earlier layers in FINER were chosen on other slices (seed 0) than those of the
 default seed.
 """
 
@@ -21,7 +21,7 @@ from vislib.network import Network
 from vislib.parameters import Value
 
 SEED, IMAGES, FOLDER = 1, 200, "evaluation"
-# Asked once more at a layer with more positions, where that layer is there: 32 x 32 instead of 16 x 16.
+# Asked once more at an earlier layer, where that layer is there: its maps are sharper in place.
 FINER = (("Grad-CAM", "conv4"), ("LayerCAM", "conv3"))
 # Settings that two CPU cores can pay for; the others are as published.
 AFFORDABLE: Mapping[str, Mapping[str, Value]] = {

@@ -113,9 +113,11 @@ class ClassList:
         self._workspace.listen("unit layer", self._follow_unit)
 
     def _forget(self) -> None:
-        """Another network: its classes are other ones."""
+        """Another network: its classes are other ones, and an answer of the old one's is none of its."""
+        self._answers.stop(self._job)
+        self._job = self._shown = None
         self._by_hand = False
-        self._shown = None
+        self.fade.css = _FADED
         self._workspace.change(target=None)
 
     def ask(self) -> None:
@@ -148,7 +150,7 @@ class ClassList:
             self._job = None
             self._workspace.notify(job.error or "The input could not be classified.")
         found = job.history.result
-        if found is None or found is self._shown:
+        if found is None or found is self._shown or found.input is not self._workspace.now.input:
             return
         self._shown = found
         self.fade.css = ""

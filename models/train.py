@@ -210,10 +210,10 @@ def report(name: str, table: Tensor, settings: Settings, minutes: float, busy: f
 
 
 def save(name: str, net: nn.Module, source: str) -> None:
-    """Write the weights and the account in the card."""
+    """Write the weights and the account in the card, which brain3d has none of before its first training."""
     torch.save(net.state_dict(), HERE / "weights" / f"{name}.pt")
     card = HERE / f"{name}.toml"
-    kept = card.read_text(encoding="utf-8").split("source = ")[0]
+    kept = card.read_text(encoding="utf-8").split("source = ")[0] if card.exists() else train3d.CARD
     card.write_text(f'{kept}source = """\n{source}\n"""\n', encoding="utf-8")
 
 

@@ -237,6 +237,20 @@ def drawn(volumes: int, phase: Phase, random: torch.Generator) -> Iterator[Tenso
         order = order[phase.size :]
 
 
+# What the card says before its account; the account ends it.
+CARD = """\
+factory = "models.brain3d:BrainNet3D"
+weights = "weights/brain3d.pt"
+input = [1, 64, 80, 64]
+mean = [0.2]
+std = [0.25]
+labels = ["healthy", "tumour-like", "white-matter lesions", "dark lesion"]
+spacing = [2.5, 2.5, 2.5]
+opening = "conv4"
+domain = "models.brain3d:domain"
+"""
+
+
 def make() -> tuple[BrainNet3D, Tensor, str]:
     """A trained network of volumes, its table of answers on held-out ones, and the card's account of it."""
     settings, begun = SETTINGS, time.monotonic()

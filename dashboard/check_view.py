@@ -304,7 +304,8 @@ def plane_of(values: np.ndarray) -> np.ndarray:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{value:.2f}"
+    # + 0.0: no minus before a zero
+    return "" if value is None or not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}"
 
 
 def _percent(value: float | None) -> str:

@@ -273,6 +273,14 @@ class Network:
 
         return receptive_field(self, layer, position)
 
+    def footprint(self, spatial: Sequence[int]) -> float:
+        """Bytes that the layers' activations of one image of this size take, by those of the network's own size."""
+        own = math.prod(self.input_shape[1:])
+        elements = math.prod(self.input_shape) + sum(
+            layer.channels * math.prod(layer.spatial) for layer in self.layers.values()
+        )
+        return elements * max(1.0, math.prod(spatial) / own) * self.dtype.itemsize
+
     def _prepare(self, images: Tensor) -> Tensor:
         """Check, move and standardise."""
         if images.ndim != len(self.input_shape) + 1 or images.shape[1] != self.input_shape[0]:

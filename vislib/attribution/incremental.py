@@ -104,7 +104,7 @@ class _Plain:
         units: Sequence[int] | None,
     ) -> None:
         self._network, self._layer, self._image, self._units = network, layer, image, units
-        self.clean = self._output(image.clone())  # the module may write into what it is given
+        self.clean = self._output(image)
 
     def __call__(
         self, patches: Float[Tensor, "b c *window"], starts: Int[Tensor, "b axes"]

@@ -58,8 +58,6 @@ class Query:
         through: Mapping[str, Patch] | None = None,
     ) -> Float[Tensor, "m"]:
         """The target's score of changed images, differentiable; `rows` says which image each stands for."""
-        if not any(self.network.mean):
-            images = images.clone()  # not standardised: the module's first step may work in place on them
         output = self.network.activations(images, [self.target.layer], through=through)[self.target.layer]
         return self.target.of(output, rows)
 
@@ -71,13 +69,7 @@ class Query:
 
     def batch_size(self, *, gradients: bool = False) -> int:
         """Images that go through the network at once, by the size of its activations for this input."""
-        network = self.network
-        own = int(np.prod(network.input_shape[1:]))
-        grown = max(1.0, int(np.prod(self.images.shape[2:])) / own)
-        elements = own * network.input_shape[0] + sum(
-            layer.channels * int(np.prod(layer.spatial)) for layer in network.layers.values()
-        )
-        bytes_an_image = elements * grown * self.images.element_size() * (1.5 if gradients else 1)
+        bytes_an_image = self.network.footprint(tuple(self.images.shape[2:])) * (1.5 if gradients else 1)
         return int(max(1, min(_LARGEST_BATCH, _BUDGET // bytes_an_image)))
 
     def upsample(self, raw: Float[Tensor, "n *coarse"]) -> Float[Tensor, "n *spatial"]:

@@ -50,7 +50,4 @@ def probability(
 
 def batch_size(network: Network, images: Float[Tensor, "n c *spatial"]) -> int:
     """Images that go through the network in one short step."""
-    elements = sum(layer.channels * int(np.prod(layer.spatial)) for layer in network.layers.values())
-    elements += int(np.prod(network.input_shape))
-    grown = max(1.0, float(np.prod(images.shape[2:])) / float(np.prod(network.input_shape[1:])))
-    return int(max(1, min(_LARGEST, _BUDGET // (elements * grown * images.element_size()))))
+    return int(max(1, min(_LARGEST, _BUDGET // network.footprint(tuple(images.shape[2:])))))

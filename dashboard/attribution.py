@@ -1,7 +1,6 @@
 """The Attribution panel: the input, what the network says to it, and two to six methods' maps side by side."""
 
 from concurrent.futures import Future
-from contextlib import suppress
 
 from bokeh.document import Document
 from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
@@ -11,6 +10,7 @@ from dashboard.answers import Answers
 from dashboard.canvas import Download
 from dashboard.check_view import CheckView
 from dashboard.class_list import ClassList, caption
+from dashboard.later import later
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
@@ -178,8 +178,7 @@ class AttributionPanel:
         work = self._services.painter.submit(build, what, *shown, look_of(self.lens))
 
         def done(future: "Future[tuple[str, bytes]]") -> None:
-            with suppress(AttributeError):  # the session has ended meanwhile
-                self._document.add_next_tick_callback(lambda: self._hand_over(future))
+            later(self._document, lambda: self._hand_over(future))
 
         work.add_done_callback(done)
 

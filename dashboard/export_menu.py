@@ -9,6 +9,7 @@ from bokeh.models import Dropdown
 
 from dashboard.canvas import Download
 from dashboard.cells import BACKGROUND, Cell, columns
+from dashboard.later import later
 from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib import display, export
@@ -53,11 +54,7 @@ class ExportMenu:
         work = self._services.painter.submit(build, what, cells, cells[min(max(at, 0), len(cells) - 1)])
 
         def done(future: "Future[tuple[str, bytes]]") -> None:
-            try:
-                if document is not None:
-                    document.add_next_tick_callback(lambda: self._hand_over(future))
-            except AttributeError:
-                pass  # the session has ended meanwhile: there is no browser to hand the file to
+            later(document, lambda: self._hand_over(future))
 
         work.add_done_callback(done)
 

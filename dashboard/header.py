@@ -1,13 +1,13 @@
 """The header: which network, on which device, dark or light; and the line that tells what went wrong."""
 
 import re
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 
 from bokeh.models import Button, CustomJS, Div, Row, Select, UIElement
 
 from dashboard import styles
+from dashboard.later import later
 from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib.errors import VislibError
@@ -101,8 +101,7 @@ class Header:
                 return  # then nothing is said of it: the picture does not depend on it
             size, stride = " x ".join(map(str, seen.size)), max(seen.stride)
             text = f"{about}, each sees {size} px, {stride} apart"
-            with suppress(AttributeError):  # the session has ended meanwhile
-                document.add_next_tick_callback(lambda: self._saw(layer, text))
+            later(document, lambda: self._saw(layer, text))
 
         self._services.painter.submit(probe)
 

@@ -1,8 +1,6 @@
 """The input bar: which sample or upload all tabs look at, and of a volume which plane and slice."""
 
-from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
@@ -11,6 +9,7 @@ from bokeh.models import Row, Select, Slider
 from dashboard import styles
 from dashboard.address import Address
 from dashboard.inputs import Choice, Input, Inputs
+from dashboard.later import later
 from dashboard.upload import Upload
 from dashboard.workspace import Workspace
 from vislib.errors import ImageError
@@ -132,9 +131,9 @@ class InputBar:
                     picture = read_picture(file.read(), name)
             except ImageError as error:
                 sentence = str(error)
-                self._later(document, lambda: self._workspace.notify(sentence, "warning"))
+                later(document, lambda: self._workspace.notify(sentence, "warning"))
             else:
-                self._later(document, lambda: self._added(self.inputs.add(picture)))
+                later(document, lambda: self._added(self.inputs.add(picture)))
 
         self._executor.submit(read)
 
@@ -165,7 +164,7 @@ class InputBar:
                 found: Input | str = self.inputs.prepare(choice, network)
             except ImageError as error:
                 found = str(error)
-            self._later(document, lambda: self._prepared(network, choice, found))
+            later(document, lambda: self._prepared(network, choice, found))
 
         self._executor.submit(work)
 
@@ -205,8 +204,3 @@ class InputBar:
                     self.slice.value = at
         finally:
             self._showing = False
-
-    @staticmethod
-    def _later(document: object, callback: Callable[[], None]) -> None:
-        with suppress(AttributeError):  # the session has ended meanwhile
-            document.add_next_tick_callback(callback)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import numpy as np
 from models.inputs import Sample, samples
 from vislib import display
 from vislib.errors import ImageError
-from vislib.images import Picture, prepare
+from vislib.images import Picture, prepare, read_picture
 from vislib.network import Network
 from vislib.volumes import PLANES, Slice, Volume, best_slice, read_volume, slice_image, slices
 from vislib.volumes import caption as slice_caption
@@ -148,8 +148,6 @@ def _volume(name: str) -> tuple[Volume, np.ndarray | None]:
 
 @cache
 def _photo(name: str) -> Picture:
-    from vislib.images import read_picture
-
     return read_picture(_samples()[name].path.read_bytes(), name)
 
 

@@ -4,7 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TypeVar
 
 from bokeh.document import Document
@@ -16,6 +16,7 @@ from dashboard.canvas import AddressBar, Keys
 from dashboard.features import Features
 from dashboard.header import Header, Notice
 from dashboard.input_bar import InputBar
+from dashboard.later import later
 from dashboard.rail import Rail
 from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
@@ -157,10 +158,7 @@ class Page:
                 return
             shown = time.monotonic()
             part = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
-            with suppress(AttributeError):  # the session has ended meanwhile
-                document.add_next_tick_callback(
-                    lambda: self.status.say(f"Fetching the weights of {name}: {part}")
-                )
+            later(document, lambda: self.status.say(f"Fetching the weights of {name}: {part}"))
 
         def load() -> tuple[Network | None, str | None]:
             try:
@@ -280,18 +278,14 @@ class Page:
         """Do `work` on the loader's thread and `done` with its result in the document; errors are told."""
         document = self._document
 
-        def report(callback: Callable[[], None]) -> None:
-            with suppress(AttributeError):  # the session has ended meanwhile
-                document.add_next_tick_callback(callback)
-
         def task() -> None:
             try:
                 result = work()
             except VislibError as error:
                 sentence = str(error)
-                report(lambda: self.workspace.notify(sentence))
+                later(document, lambda: self.workspace.notify(sentence))
             else:
-                report(lambda: done(result))
+                later(document, lambda: done(result))
 
         self._services.loader.submit(task)
 

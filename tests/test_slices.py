@@ -21,6 +21,7 @@ from vislib.volumes import (
     caption,
     position,
     read_volume,
+    slice_grid,
     slice_image,
     slices,
     write_map,
@@ -160,6 +161,30 @@ def test_back_reads_the_map_at_every_voxel_of_the_slice(plane):
     assert np.count_nonzero(back_ones.any(axis=tuple({0, 1, 2} - {across}))) == 1
 
 
+@pytest.mark.parametrize("plane", PLANES)
+def test_put_writes_one_slice_and_leaves_the_others(plane):
+    volume = box((20, 24, 28), (2.0, 1.0, 1.5))
+    one = slice_image(volume, plane, 9, (1, 20, 16), (1.5, 1.25))
+    values = np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32)
+    whole = np.full(volume.data.shape, np.nan, np.float32)
+    one.put(values, whole)
+    others = np.arange(volume.data.shape[VIEWS[plane].across]) != 9
+    mine, back = (np.moveaxis(array, VIEWS[plane].across, 0) for array in (whole, one.back(values)))
+    assert np.array_equal(mine[9], back[9])
+    assert np.isnan(mine[others]).all()
+    assert not back[others].any()
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_the_grid_of_slices_is_known_without_cutting_one(plane):
+    volume = box((20, 24, 28), (2.0, 1.0, 1.5))
+    for spacing in ((), (1.5, 1.25)):
+        one = slice_image(volume, plane, 3, (1, 20, 16), spacing)
+        assert slice_grid(volume, plane, (1, 20, 16), spacing) == (one.start, one.step)
+    with pytest.raises(ImageError, match="two numbers above 0"):
+        slice_grid(volume, plane, (1, 20, 16), (1.5,))
+
+
 def test_slices_are_counted_chosen_and_named():
     volume = read_volume(SAMPLES["brain_tumour"].path)
     assert [slices(volume, plane) for plane in PLANES] == [80, 96, 76]
@@ -190,6 +215,7 @@ def test_what_does_not_fit_a_volume_is_said():
         (lambda: one.sample(np.zeros((4, 5, 7))), "own grid"),
         (lambda: one.sample(volume.data, 3), "no interpolation of order 3"),
         (lambda: one.back(np.zeros((8, 9), np.float32)), "computed for this slice"),
+        (lambda: one.put(np.zeros((8, 8), np.float32), np.zeros((4, 5, 7), np.float32)), "own grid"),
         (lambda: write_map(volume, np.zeros((5, 4, 6), np.float32)), "own grid"),
     ):
         with pytest.raises(ImageError, match=words) as caught:

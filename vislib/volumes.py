@@ -3,7 +3,7 @@
 from vislib.brain_mask import brain_mask
 from vislib.preparation import SCALINGS, STORED, Preparation
 from vislib.resample import back_to_own, network_grid, resample, straight_grid, to_network
-from vislib.slices import VIEWS, Slice, View, best_slice, caption, position, slice_image, slices
+from vislib.slices import VIEWS, Slice, View, best_slice, caption, position, slice_grid, slice_image, slices
 from vislib.volume import PLANES, Volume, Window
 from vislib.volume_files import read_dicom, read_volume, write_map
 
@@ -26,6 +26,7 @@ __all__ = [
     "read_dicom",
     "read_volume",
     "resample",
+    "slice_grid",
     "slice_image",
     "slices",
     "straight_grid",

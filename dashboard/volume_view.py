@@ -7,7 +7,7 @@ property here holds there too.
 from typing import ClassVar
 
 import numpy as np
-from bokeh.core.properties import Bool, Bytes, Dict, Enum, Float, Int, Interval, List, String
+from bokeh.core.properties import Bool, Bytes, Dict, Enum, Float, Int, Interval, List, Regex, String
 from bokeh.models import LayoutDOM
 from jaxtyping import Float32, Shaped
 
@@ -15,6 +15,8 @@ from dashboard import palettes
 
 VOXELS = 32_000_000  # that a browser is given: 64 MB as 16-bit codes, held for as long as it shows them
 _WIDE = 100  # windows that the codes reach on both sides of the window
+
+PLANE = "^(axial|coronal|sagittal|)$"
 
 _PARTS = ("lens", "planes", "volume_facts", "volume")
 _SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
@@ -30,10 +32,11 @@ class VolumeView(LayoutDOM):
     and coronal planes; the sagittal plane has the patient's front on the right in both conventions. Axes are those
     of the voxels, so the planes of an oblique volume are oblique, and letters name the nearest direction.
 
-    Click or drag moves the crosshair, the wheel goes through the slices, and so do PageUp and PageDown; arrows move
-    the crosshair by one voxel of the screen. A drag with Shift or the right button, or an arrow with Shift, changes
-    the window: 150 pixels to the right double its width, 300 pixels down raise its level by its width. Ctrl and the
-    wheel, or + and -, zoom; the middle button moves what is seen; a double click, or 0, shows the middle again.
+    Click or drag moves the crosshair, the wheel goes through the slices, and so do PageUp and PageDown and a slider
+    for each plane; arrows move the crosshair by one voxel of the screen. A drag with Shift or the right button, or
+    an arrow with Shift, changes the window: 150 pixels to the right double its width, 300 pixels down raise its
+    level by its width. Ctrl and the wheel, or + and -, zoom; the middle button moves what is seen; a double click,
+    or 0, shows the middle again.
     """
 
     __javascript__: ClassVar[list[str]] = _SCRIPTS
@@ -80,6 +83,11 @@ class VolumeView(LayoutDOM):
     i = Int(default=0, help="Crosshair, voxel along x; set by the browser, which tells it 5 times a second.")
     j = Int(default=0, help="The same along y.")
     k = Int(default=0, help="The same along z.")
+    plane = Regex(
+        PLANE,
+        default="",
+        help="The plane whose slice is the input of the other tabs, marked; empty for none.",
+    )
     radiological = Bool(
         default=True,
         help="The patient's left on the right of the screen in axial and coronal planes; set by the browser, which "

@@ -129,6 +129,14 @@ def text(page, part: str) -> str:
     return page.evaluate(f"{VIEW}.facts.{part}.textContent")
 
 
+def place(page, axis: int) -> list[str]:
+    """What is told about an axis: voxel, mm, and mm to a side of the patient."""
+    names = "['voxel', 'mm', 'side']"
+    return page.evaluate(
+        f"{names}.map((name) => {VIEW}.facts.places[{axis}][name].words.parentNode.textContent)"
+    )
+
+
 def told(served, read, wanted) -> None:
     """Wait until Python knows."""
     deadline = time.monotonic() + 5
@@ -313,6 +321,62 @@ def test_a_slider_linked_to_a_slice_is_drawn_without_the_server(browser):
 
 
 @pytest.mark.browser
+def test_a_slider_for_each_plane_moves_the_crosshair_and_goes_with_it(browser):
+    with opened(browser) as (page, served, view):
+        sliders = page.locator("input[type=range]")
+        names = sliders.evaluate_all("(all) => all.map((one) => one.getAttribute('aria-label'))")
+        assert names == ["sagittal slice, voxel i", "coronal slice, voxel j", "axial slice, voxel k"]
+        box = sliders.nth(1).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2, steps=5)
+        page.evaluate(FRAME)
+        assert crosshair(page) == [4, 11, 3]
+        assert np.array_equal(
+            blocks(page, "coronal"), GREY[slowly(DATA, "coronal", (4, 11, 3), True).astype(int)]
+        )
+        page.mouse.up()
+        told(served, lambda: view.j, 11)
+        sliders.nth(2).focus()
+        for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "End", "ArrowDown"):
+            page.keyboard.press(key)
+        page.evaluate(FRAME)
+        assert crosshair(page) == [4, 11, 5]
+        assert sliders.nth(2).get_attribute("aria-valuetext") == "5, z 6.0 mm"
+        told(served, lambda: view.k, 5)
+        look(page, i=2, j=0, k=1)
+        assert sliders.evaluate_all("(all) => all.map((one) => one.valueAsNumber)") == [2, 0, 1]
+        assert sliders.evaluate_all("(all) => all.map((one) => one.max)") == ["8", "11", "6"]
+        send(page, served, lambda: view.show(DATA[:, :, :1], AFFINE, (0.0, 255.0)))
+        assert [sliders.nth(axis).is_visible() for axis in range(3)] == [True, True, False]
+        assert place(page, 2) == ["0", "z−9.0", "I9.0"]
+
+
+@pytest.mark.browser
+def test_the_plane_that_is_the_input_of_the_other_tabs_is_marked(browser):
+    marks = f"""{VIEW}.panes.map(({{el, input, waiting}}) =>
+      [input.textContent, waiting.textContent, el.getAttribute("aria-label")])"""
+    with opened(browser, plane="axial", stale=True) as (page, served, view):
+        send(page, served, lambda: view.set_map(DATA))
+        assert [one[0] for one in page.evaluate(marks)] == ["", "", "input"]
+        served.do(lambda: view.update(plane="coronal", stale=True))
+        page.wait_for_function(f"{pane('coronal')}.input.textContent == 'input'")
+        (both, label), *rest = [(one[:2], one[2]) for one in page.evaluate(marks)]
+        assert both == ["input", "updating…"]
+        assert label.endswith("; the input of the other tabs")
+        assert [one[0] for one in rest] == [["", "updating…"]] * 2
+        apart = page.evaluate(
+            f"[{pane('coronal')}.waiting, {pane('coronal')}.input].map((el) => el.getBoundingClientRect().toJSON())"
+        )
+        assert apart[0]["right"] < apart[1]["left"]
+        served.do(lambda: setattr(view, "plane", ""))
+        page.wait_for_function(f"{pane('coronal')}.input.textContent == ''")
+        assert not page.locator(".pane.input").count()
+        with pytest.raises(ValueError, match="matching"):
+            view.plane = "oblique"
+
+
+@pytest.mark.browser
 def test_ctrl_and_wheel_zoom_about_the_pointer_the_middle_button_moves_and_0_shows_all(browser):
     shape = (60, 80, 70)
     grid = np.mgrid[tuple(slice(0, n) for n in shape)].astype(np.float32)
@@ -478,8 +542,11 @@ def test_facts_tell_voxel_millimetres_and_values_at_the_crosshair(browser):
         assert page.evaluate(f"{VIEW}.facts.map.hidden && {VIEW}.facts.map_scale.el.hidden")
         send(page, served, lambda: view.set_map(values, signed=True, limit=0.125))
         look(page, i=1, j=10, k=5)
-        rows = page.evaluate(f"[...{VIEW}.facts.el.querySelectorAll('dd')].map((row) => row.textContent)")
-        assert rows[:3] == ["i1j10k5", "x−6.0y4.0z6.0", "L6.0A4.0S6.0"]
+        assert [place(page, axis) for axis in range(3)] == [
+            ["1", "x−6.0", "L6.0"],
+            ["10", "y4.0", "A4.0"],
+            ["5", "z6.0", "S6.0"],
+        ]
         value = DATA[1, 10, 5] / 3 - 40
         assert float(text(page, "value").replace("−", "-")) == pytest.approx(value, rel=0.006)
         assert (text(page, "map"), text(page, "title")) == ("−0.0625", "A map")

@@ -30,7 +30,10 @@
     .word.caption { left: 6px; top: 4px; }
     .word.bar { left: 8px; bottom: 6px; width: var(--length); text-align: center; }
     .bar::after { content: ""; display: block; height: 3px; border: solid #eef2f5; border-width: 0 1px 2px; filter: drop-shadow(0 0 1px #000); }
-    .waiting { right: 6px; top: 5px; }
+    .corner { position: absolute; right: 6px; top: 5px; display: flex; gap: 4px; pointer-events: none; }
+    .corner > .chip { position: static; max-width: none; }
+    .corner > .input { color: var(--on-accent, #fff); background: var(--accent, #0b7a6b); }
+    .pane.input::before { content: ""; position: absolute; inset: 0; z-index: 1; border-radius: 3px; box-shadow: inset 0 0 0 1.5px var(--accent, #0b7a6b); pointer-events: none; }
     .cross { position: absolute; pointer-events: none; --line: rgba(94, 224, 140, .78); }
     .cross.along { left: 0; right: 0; top: calc(var(--y) - .5px); height: 1px;
       background: linear-gradient(90deg, var(--line) calc(var(--x) - 9px), transparent 0 calc(var(--x) + 9px), var(--line) 0); }
@@ -164,7 +167,9 @@
       this.letters = Object.fromEntries(["left", "right", "top", "bottom"].map((side) => [side, word(`letter ${side}`)]))
       this.caption = word("caption")
       this.bar = word("bar")
-      this.waiting = element(this.el, "span", "chip waiting")
+      const corner = element(this.el, "div", "corner")
+      this.waiting = element(corner, "span", "chip waiting")
+      this.input = element(corner, "span", "chip input")
     }
 
     /** Whether something has to be done anew: what it was done for is not what `parts` say. */
@@ -239,8 +244,8 @@
       }
     }
 
-    annotate({grid, ijk, sight, faint}, at, frame) {
-      const [x, y] = this.place_of(ijk, frame), index = INDICES[this.across]
+    annotate({grid, ijk, sight, faint, input}, at, frame) {
+      const [x, y] = this.place_of(ijk, frame), index = INDICES[this.across], chosen = input == this.plane.name
       this.el.style.setProperty("--x", `${x.toFixed(1)}px`)
       this.el.style.setProperty("--y", `${y.toFixed(1)}px`)
       const [low, high] = LETTERS[this.columns]
@@ -252,8 +257,11 @@
       put_text(this.bar, `${sight.bar} mm`)
       this.bar.style.setProperty("--length", `${(sight.bar * sight.scale).toFixed(1)}px`)
       put_text(this.waiting, faint ? "updating…" : "")
+      put_text(this.input, chosen ? "input" : "")
+      this.el.classList.toggle("input", chosen)
       const sides = SIDES[this.columns == 1 ? "front" : frame.flip ? "right" : "left"]
-      put_attribute(this.el, "aria-label", `${this.title} plane, ${index} ${at} of 0 to ${grid.shape[this.across] - 1}; ${sides}`)
+      const said = `${this.title} plane, ${index} ${at} of 0 to ${grid.shape[this.across] - 1}; ${sides}`
+      put_attribute(this.el, "aria-label", chosen ? `${said}; the input of the other tabs` : said)
     }
   }
 

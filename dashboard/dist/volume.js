@@ -5,7 +5,7 @@
   const {INDICES, PANE_CSS, PLANES, Pane, clamp, grid_of, map_weights, nice_length, window_words} = kit  // of planes.js
   const {FACTS_CSS, Facts} = kit  // of volume_facts.js
 
-  const GAP = 3, MARGIN = 19, FACTS = {width: 230, height: 236}, LARGEST_ZOOM = 32
+  const GAP = 3, MARGIN = 19, FACTS = {width: 292, height: 244}, LARGEST_ZOOM = 32
   const NOTCH = 60, CREEP = 30                // pixels of a wheel that turns by notches, and of one that does not, for a slice
   const TWICE = 150, LEVEL = 300              // pixels of a drag that doubles the window, or moves it by its width
   const PAUSE = 200                           // ms between two tellings of the server
@@ -55,7 +55,7 @@
         this.asked ??= this.since ?? performance.now()
         this.request()
       })
-      this.on_change([p.progress, p.title, p.placeholder, p.description], () => this.request())
+      this.on_change([p.plane, p.progress, p.title, p.placeholder, p.description], () => this.request())
     }
 
     stylesheets() { return [...super.stylesheets(), PANE_CSS, FACTS_CSS, CSS] }
@@ -68,7 +68,11 @@
     furnish() {
       this.stage.setAttribute("role", "group")
       this.panes = PLANES.map((plane) => new Pane(this.stage, plane))
-      this.facts = new Facts(this.stage, () => { this.model.radiological = !this.model.radiological })
+      this.facts = new Facts(this.stage, {
+        turn: () => { this.model.radiological = !this.model.radiological },
+        move: (ijk, since) => this.move(ijk, since),
+        rest: () => this.model.tell(),
+      })
       this.progress = element(this.stage, "div", "progress")
       element(this.progress, "div")
       for (const pane of this.panes) this.listen(pane)
@@ -152,7 +156,7 @@
       const {held, model} = this, {grid} = held
       const ijk = INDICES.map((name, axis) => clamp(Math.round(model[name]), 0, grid.shape[axis] - 1))
       return {
-        id: held.id, grid, ijk, mask: held.mask, radiological: model.radiological, smooth: model.smooth,
+        id: held.id, grid, ijk, mask: held.mask, radiological: model.radiological, smooth: model.smooth, input: model.plane,
         sight: this.scaled(), volume: this.volume(), map: this.map(), faint: this.dimmed && held.map != null,
       }
     }
@@ -259,11 +263,13 @@
       el.addEventListener("keydown", (event) => { if (this.press(pane, event)) event.preventDefault() })
     }
 
-    /** Puts the crosshair on a voxel, of which some axes may be left out. */
-    move(ijk) {
+    /** Puts the crosshair on a voxel, of which some axes may be left out, for an event of that time. */
+    move(ijk, since = this.since) {
       const {shape} = this.held.grid, changes = {}
       for (const [axis, at] of Object.entries(ijk)) changes[INDICES[axis]] = clamp(Math.round(at), 0, shape[axis] - 1)
+      this.since = since
       this.model.look(changes)
+      this.since = null
     }
 
     /** Where an event is, in voxels of a pane. */
@@ -409,7 +415,7 @@
     palette: [Str, "grey"], smooth: [Bool, true],
     map: [Bytes, EMPTY], map_shape: [List(Int), []], map_low: [Float, -1], map_high: [Float, 1], signed: [Bool, false], limit: [Float, 0],
     opacity: [Percent, .6], threshold: [Percent, 0], alpha_by_value: [Bool, true], map_palette: [Str, "inferno"], diverging: [Str, "blue-red"],
-    show_map: [Bool, true], mask: [Bytes, EMPTY], i: [Int, 0], j: [Int, 0], k: [Int, 0], radiological: [Bool, true],
+    show_map: [Bool, true], mask: [Bytes, EMPTY], i: [Int, 0], j: [Int, 0], k: [Int, 0], plane: [Str, ""], radiological: [Bool, true],
     tick: [Int, 0], ack: [Int, 0], stale: [Bool, false], progress: [Float, 1],
     title: [Str, ""], placeholder: [Str, ""], description: [Str, ""], luts: [Dict(Bytes), {}],
   }), "dashboard.volume_view")

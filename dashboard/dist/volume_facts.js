@@ -1,22 +1,35 @@
-// Facts about a volume at its crosshair: words and two bars of colours; for VolumeView of dashboard/volume_view.py.
+// Facts about a volume at its crosshair: a slider for each plane, words and two bars of colours; for VolumeView of dashboard/volume_view.py.
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
-  const {element, put_text, number_text} = kit
+  const {element, put_text, put_attribute, number_text} = kit
   const {shade} = kit  // of lens.js
-  const {INDICES, LETTERS, index_of, to_mm} = kit  // of planes.js
+  const {INDICES, LETTERS, PLANES, index_of, to_mm} = kit  // of planes.js
 
   const HINT = "Wheel: slices · Shift and drag: window · Ctrl and wheel: zoom · double click: centre"
 
   const FACTS_CSS = `
     .facts { overflow: hidden auto; scrollbar-width: thin; padding: 7px 4px 4px 13px; color: var(--text, #1b2027); font: 12.5px/18px var(--bokeh-base-font, sans-serif);
       font-variant-numeric: tabular-nums; }
-    .facts > * { max-width: 340px; }
+    .facts > * { max-width: 400px; }
     .title { font-weight: 600; margin-bottom: 3px; }
     .title:empty, .note:empty { display: none; }
     .note { color: var(--warm, #9a5b00); }
+    .place { display: grid; grid-template-columns: max-content minmax(30px, 1fr) 4ch 8ch 7ch; column-gap: 7px; margin-bottom: 4px; }
+    .place > * { white-space: nowrap; line-height: 20px; }
+    .place > .head { font-size: 11px; line-height: 13px; } .place > .head:first-child { grid-column: 3; }
+    .place > .number { text-align: right; } .place > .number b { margin-right: 3px; }
+    .place > .name, .place > .head, .number b { font-weight: 400; color: var(--quiet, #5b6572); }
+    .name b { display: inline-block; min-width: 9px; font-weight: 400; color: var(--text, #1b2027); }
+    input { appearance: none; width: 100%; min-width: 0; height: 20px; margin: 0; background: none; cursor: pointer; outline: none; }
+    input:disabled { visibility: hidden; }
+    input::-webkit-slider-runnable-track { height: 3px; border-radius: 2px; background: var(--line, #d8dce2); }
+    input::-moz-range-track { height: 3px; border-radius: 2px; background: var(--line, #d8dce2); }
+    input::-webkit-slider-thumb { appearance: none; box-sizing: border-box; width: 12px; height: 12px; margin-top: -4.5px; border-radius: 50%;
+      border: 2px solid var(--accent, #0b7a6b); background: var(--surface, #fff); }
+    input::-moz-range-thumb { box-sizing: border-box; width: 12px; height: 12px; border-radius: 50%; border: 2px solid var(--accent, #0b7a6b); background: var(--surface, #fff); }
+    input:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: -2px; border-radius: 4px; }
     dl { display: grid; grid-template-columns: 58px minmax(0, 1fr); margin: 0 0 5px; }
-    dt { color: var(--quiet, #5b6572); } dd { margin: 0; white-space: nowrap; } dd b { font-weight: 400; color: var(--quiet, #5b6572); margin-right: 3px; }
-    dd span { display: inline-block; min-width: 62px; }
+    dt { color: var(--quiet, #5b6572); } dd { margin: 0; white-space: nowrap; }
     .scale { position: relative; height: 44px; font-size: 11px; line-height: 14px; }
     .scale .head { display: flex; justify-content: space-between; gap: 8px; color: var(--quiet, #5b6572); } .head b { font-weight: 400; }
     .scale canvas { left: 0; top: 17px; width: 100%; height: 7px; border-radius: 2px; background: var(--sunken, #eceef1); box-shadow: 0 0 0 1px var(--line, #d8dce2); }
@@ -64,28 +77,61 @@
     }
   }
 
-  /** What is known about the crosshair and the colours, in words and two bars. */
+  /** One axis: a slider through the slices across it, the crosshair's voxel and where that is in the patient. */
+  class Place {
+    constructor(parent, axis, {move, rest}) {
+      this.axis = axis
+      this.plane = PLANES.find(({across}) => across == axis).name
+      const name = element(parent, "span", "name")
+      put_text(element(name, "b"), INDICES[axis])
+      name.append(` ${this.plane}`)
+      this.slider = element(parent, "input", "", {type: "range", min: "0", step: "1", "aria-label": `${this.plane} slice, voxel ${INDICES[axis]}`})
+      this.slider.addEventListener("input", ({timeStamp}) => move({[axis]: this.slider.valueAsNumber}, timeStamp))
+      this.slider.addEventListener("change", rest)
+      const number = () => {
+        const el = element(parent, "span", "number")
+        return {letter: element(el, "b"), words: el.appendChild(document.createTextNode(""))}
+      }
+      this.voxel = number()
+      this.mm = number()
+      this.side = number()
+      put_text(this.mm.letter, "xyz"[axis])
+    }
+
+    say({shape}, at, mm) {
+      const {slider, axis} = this, voxel = String(at), last = String(shape[axis] - 1), words = tenths(mm)
+      if (slider.max != last) {
+        slider.max = last
+        slider.disabled = last == "0"
+      }
+      if (slider.value != voxel) slider.value = voxel
+      if (this.said == voxel + words) return
+      this.said = voxel + words
+      put_attribute(slider, "aria-valuetext", `${voxel}, ${"xyz"[axis]} ${words} mm`)
+      this.voxel.words.data = voxel
+      this.mm.words.data = words
+      put_text(this.side.letter, LETTERS[axis][mm < 0 ? 0 : 1])
+      this.side.words.data = tenths(Math.abs(mm))
+    }
+  }
+
+  /** What is known about the crosshair and the colours; `hands` has functions to turn the view and to move the crosshair. */
   class Facts {
-    constructor(parent, turn) {
+    constructor(parent, hands) {
       this.el = element(parent, "div", "facts")
       this.title = element(this.el, "div", "title")
       this.note = element(this.el, "div", "note")
+      const place = element(this.el, "div", "place")
+      for (const name of ["voxel", "mm", ""]) put_text(element(place, "span", "number head"), name)
+      this.places = INDICES.map((_, axis) => new Place(place, axis, hands))
       const list = element(this.el, "dl")
       const row = (name) => { put_text(element(list, "dt"), name); return element(list, "dd") }
-      const three = (row, names) => names.map((name) => {
-        const part = element(row, "span"), label = element(part, "b")
-        put_text(label, name)
-        return {label, number: part.appendChild(document.createTextNode(""))}
-      })
-      this.voxel = three(row("Voxel"), INDICES)
-      this.mm = three(row("mm"), ["x", "y", "z"])
-      this.sides = three(row(""), ["", "", ""])
       this.value = row("Volume")
       this.map = row("Map")
       this.window_scale = new Scale(this.el, "Window")
       this.map_scale = new Scale(this.el, "Map")
       this.button = element(this.el, "button", "", {type: "button"})
-      this.button.addEventListener("click", turn)
+      this.button.addEventListener("click", hands.turn)
       put_text(element(this.el, "div", "hint"), HINT)
     }
 
@@ -93,12 +139,7 @@
       const {grid, ijk} = scene, mm = to_mm(grid, ijk)
       put_text(this.title, model.title)
       put_text(this.note, notes.join(" · "))
-      this.voxel.forEach(({number}, axis) => { number.data = ijk[axis] })
-      this.mm.forEach(({number}, axis) => { number.data = tenths(mm[axis]) })
-      this.sides.forEach(({label, number}, axis) => {
-        put_text(label, LETTERS[axis][mm[axis] < 0 ? 0 : 1])
-        number.data = tenths(Math.abs(mm[axis]))
-      })
+      this.places.forEach((place, axis) => place.say(grid, ijk[axis], mm[axis]))
       put_text(this.button, model.radiological ? "Radiological: patient’s left on the right" : "Neurological: patient’s left on the left")
       this.say_volume(model, scene)
       this.say_map(model, scene)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vislib import display
 from vislib.errors import ImageError
@@ -122,20 +123,76 @@ def test_a_pickle_is_refused():
         display.decode(zlib.compress(buffer.getvalue()))
 
 
-def test_plane_shows_the_three_centre_planes_upright():
+def smooth_volume(seed: int, *shape: int) -> np.ndarray:
+    """A volume without edges, such as gradient ascent gives, uint8."""
+    rng = np.random.default_rng(seed)
+    noise = (rng.normal(size=shape[1:]) + 0.3 * rng.normal(size=shape)).astype(np.float32)
+    return display.stretch(gaussian_filter(noise, (0, 1.5, 1.5, 1.5))[None])[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 80, 64), (3, 56, 48, 50), (1, 37, 81, 49)])
+def test_a_large_volume_is_kept_as_a_jpeg_of_its_slices(shape):
+    volume = smooth_volume(12, *shape)
+    data = display.encode(volume)
+    back = display.decode(data)
+    assert back.shape == shape
+    assert back.dtype == np.uint8
+    assert np.abs(back.astype(int) - volume).mean() < (3.0 if shape[0] == 1 else 6.0)
+    assert display.mime(data) == "application/octet-stream"
+    assert display.mime(display.viewable(data)) in ("image/jpeg", "image/png")
+    if shape == (1, 64, 80, 64):
+        assert len(data) <= 0.62 * volume.size
+        lossless = io.BytesIO()
+        np.save(lossless, volume)
+        assert len(data) < 0.6 * len(zlib.compress(lossless.getvalue()))
+
+
+def test_a_volume_of_two_channels_loses_nothing():
+    volume = np.random.default_rng(13).integers(0, 256, (2, 50, 6, 6)).astype(np.uint8)
+    assert np.array_equal(display.decode(display.encode(volume)), volume)
+
+
+@pytest.mark.parametrize("sizes", [(1, 64, 80, 63), (0, 0, 0, 0), (1, 64, 80, 0), (1, 2**31, 80, 64)])
+def test_a_kept_volume_with_other_sizes_gives_one_sentence(sizes):
+    data = display.encode(smooth_volume(14, 1, 64, 80, 65))
+    head = len(display.VOLUME)
+    wrong = data[:head] + np.array(sizes, display.LAYOUT).tobytes() + data[head + 16 :]
+    for broken in (wrong, data[: head + 9], data[: len(data) // 2]):
+        with pytest.raises(ImageError, match="cannot be read"):
+            display.decode(broken)
+
+
+@pytest.mark.parametrize(("at", "x", "y", "z"), [(None, 2, 2, 3), ((0, 4, 6), 0, 4, 6), ((3, 0, 1), 3, 0, 1)])
+def test_plane_shows_three_planes_upright(at, x, y, z):
     volume = np.random.default_rng(5).integers(0, 256, (1, 4, 5, 7)).astype(np.uint8)
-    shown = display.plane(volume)
-    assert shown.shape == (1, 7, 4 + 4 + 5)
+    shown = display.plane(volume, at)
+    coronal, sagittal = 4 + display.GAP, 8 + 2 * display.GAP
+    assert shown.shape == (1, 7, sagittal + 5)
     for up in range(7):
         for right in range(4):
-            assert shown[0, 6 - up, 4 + right] == volume[0, right, 2, up]  # coronal
+            assert shown[0, 6 - up, coronal + right] == volume[0, right, y, up]
         for right in range(5):
-            assert shown[0, 6 - up, 8 + right] == volume[0, 2, right, up]  # sagittal
+            assert shown[0, 6 - up, sagittal + right] == volume[0, x, right, up]
     for up in range(5):
         for right in range(4):
-            assert shown[0, 1 + 4 - up, right] == volume[0, right, up, 3]  # axial, centred in a taller strip
-    assert not shown[0, 0, :4].any()
-    assert not shown[0, 6, :4].any()
+            assert shown[0, 1 + 4 - up, right] == volume[0, right, up, z]  # axial, centred in a taller strip
+    for black in (shown[0, 0, :4], shown[0, 6, :4], shown[0, :, 4:coronal], shown[0, :, sagittal - 1]):
+        assert not black.any()
+    assert display.plane_edges((4, 5, 7)) == pytest.approx([0, coronal / 17, sagittal / 17])
+
+
+@pytest.mark.parametrize("at", [(4, 0, 0), (0, -1, 0), (0, 0, 7), (1, 1)])
+def test_planes_outside_a_volume_are_refused(at):
+    with pytest.raises(ImageError, match=r"There is no voxel .* in a volume of \(4, 5, 7\)"):
+        display.plane(np.zeros((1, 4, 5, 7), np.uint8), at)
+
+
+def test_a_kept_volume_is_shown_where_it_is_asked_for():
+    volume = np.zeros((1, 10, 10, 10), np.uint8)
+    volume[0, 7] = 200
+    data = display.encode(volume)
+    assert display.decode(display.viewable(data))[0, :, -10:].max() == 0
+    assert display.decode(display.viewable(data, (7, 5, 5)))[0, :, -10:].min() == 200
 
 
 def test_plane_averages_odd_channel_counts_and_leaves_pictures_alone():
@@ -151,7 +208,7 @@ def test_what_a_browser_gets_is_a_jpeg_or_png():
     volume = np.random.default_rng(7).integers(0, 256, (1, 20, 20, 20)).astype(np.uint8)
     data = display.encode(volume)
     assert display.mime(display.viewable(data)) == "image/jpeg"
-    assert display.decode(display.viewable(data)).shape == (1, 20, 60)
+    assert display.decode(display.viewable(data)).shape == (1, 20, 60 + 2 * display.GAP)
     small = display.encode(volume[:, 0])
     assert display.viewable(small) is small
 
@@ -183,9 +240,10 @@ def test_tile_keeps_the_aspect_and_takes_volumes():
     wide = np.zeros((2, 1, 10, 30), np.uint8)
     assert display.tile(wide, columns=2, cell=60).shape == (20, 120, 1)
     volumes = np.random.default_rng(10).integers(0, 256, (2, 1, 6, 6, 6)).astype(np.uint8)
-    mosaic = display.tile(volumes, columns=2, cell=18, gap=1)
-    assert np.array_equal(mosaic[:, :18, 0], display.plane(volumes[0])[0])
-    assert np.array_equal(mosaic[:, 19:, 0], display.plane(volumes[1])[0])
+    wide = 18 + 2 * display.GAP
+    mosaic = display.tile(volumes, columns=2, cell=wide, gap=1)
+    assert np.array_equal(mosaic[:, :wide, 0], display.plane(volumes[0])[0])
+    assert np.array_equal(mosaic[:, wide + 1 :, 0], display.plane(volumes[1])[0])
 
 
 @pytest.mark.parametrize(("n", "columns", "cell"), [(0, 1, 8), (1, 0, 8), (1, 1, 0)])

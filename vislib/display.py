@@ -2,8 +2,9 @@
 
 import io
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
-from math import ceil, floor
+from math import ceil, floor, prod, sqrt
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -17,6 +18,12 @@ PNG_BELOW = 48
 # At most about 10 KB for 128 x 128 pixels, and in proportion for other sizes: noise is given a lower quality.
 BYTES_A_PIXEL = 10_000 / 128**2
 QUALITIES = (90, 80, 65, 45, 25)
+VOLUME = b"vislib-volume\n"  # begins a volume that is kept as one JPEG of its slices
+LAYOUT = np.dtype("<u4")  # then four of these: channels, and the volume's three sizes
+MOST_VOXELS = 2**26  # beyond, a picture of all slices would be larger than Pillow opens
+PLANES = ("axial", "coronal", "sagittal")  # what `plane` shows of a volume, from the left ...
+ACROSS = (2, 1, 0)  # ... and the voxel axis across which each is cut
+GAP = 2  # black pixels between two planes
 
 
 def stretch(images: Float[np.ndarray, "n c *spatial"]) -> UInt8[np.ndarray, "n c *spatial"]:
@@ -68,18 +75,24 @@ def _whole_range(row: Float[np.ndarray, "p"]) -> tuple[float, float]:
 
 
 def encode(picture: UInt8[np.ndarray, "c *spatial"]) -> bytes:
-    """Compress one picture: JPEG for 2-D grey or RGB (PNG when under 48 px), else a zlib-compressed `.npy`.
+    """Compress one picture: JPEG for grey or RGB (PNG when under 48 px), else a zlib-compressed `.npy`.
 
     A JPEG takes 10 KB or less at 128 x 128 pixels and in proportion at other sizes, where its lowest
-    quality allows.
+    quality allows. That of a grey or RGB volume, from 48 x 48 x 48 voxels on, holds its slices side by side.
     """
-    if picture.ndim != 3 or picture.shape[0] not in (1, 3) or picture.size == 0:
-        buffer = io.BytesIO()
-        np.save(buffer, picture, allow_pickle=False)
-        return zlib.compress(buffer.getvalue(), 6)
-    pixels = np.moveaxis(picture, 0, -1)
-    if max(pixels.shape[:2]) < PNG_BELOW:
-        return png(pixels)
+    spatial = picture.shape[1:]
+    if picture.shape[0] in (1, 3) and picture.size:
+        pixels = np.moveaxis(picture, 0, -1)
+        if len(spatial) == 2:
+            return png(pixels) if max(spatial) < PNG_BELOW else _small_jpeg(pixels)
+        if len(spatial) == 3 and PNG_BELOW**3 <= prod(spatial) <= MOST_VOXELS:
+            return VOLUME + np.array(picture.shape, LAYOUT).tobytes() + _small_jpeg(_sheet(pixels))
+    buffer = io.BytesIO()
+    np.save(buffer, picture, allow_pickle=False)
+    return zlib.compress(buffer.getvalue(), 6)
+
+
+def _small_jpeg(pixels: UInt8[np.ndarray, "h w d"]) -> bytes:
     budget = BYTES_A_PIXEL * pixels.shape[0] * pixels.shape[1]
     for quality in QUALITIES:
         data = jpeg(pixels, quality=quality)
@@ -88,20 +101,46 @@ def encode(picture: UInt8[np.ndarray, "c *spatial"]) -> bytes:
     return data
 
 
+def _sheet(voxels: UInt8[np.ndarray, "x y z d"]) -> UInt8[np.ndarray, "H W d"]:
+    """All slices across the last axis, row by row in about a square; black where there are none."""
+    x, y, z, channels = voxels.shape
+    across = ceil(sqrt(z))
+    down = ceil(z / across)
+    slices = np.zeros((down * across, x, y, channels), np.uint8)
+    slices[:z] = np.moveaxis(voxels, 2, 0)
+    rows = slices.reshape(down, across, x, y, channels).swapaxes(1, 2)
+    return rows.reshape(down * x, across * y, channels)
+
+
+def _from_sheet(sheet: UInt8[np.ndarray, "H W d"], shape: Sequence[int]) -> UInt8[np.ndarray, "c x y z"]:
+    """Take the volume of this shape out of its `_sheet`; ValueError where it does not fit."""
+    channels, x, y, z = shape
+    across = max(1, ceil(sqrt(z)))
+    rows = sheet.reshape(ceil(z / across), x, across, y, channels).swapaxes(1, 2)
+    return np.moveaxis(rows.reshape(-1, x, y, channels)[:z], (0, 3), (3, 0))
+
+
 def decode(data: bytes) -> UInt8[np.ndarray, "c *spatial"]:
     """Read back what `encode` made; raises ImageError for anything else."""
     try:
-        if mime(data) == "application/octet-stream":
+        if data.startswith(VOLUME):
+            head = len(VOLUME) + 4 * LAYOUT.itemsize
+            shape = np.frombuffer(data[len(VOLUME) : head], LAYOUT).tolist()
+            array = _from_sheet(_opened(data[head:]), shape)
+        elif mime(data) == "application/octet-stream":
             array = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
         else:
-            with Image.open(io.BytesIO(data)) as image:
-                array = np.atleast_3d(np.asarray(image))
-            array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+            array = np.moveaxis(_opened(data), -1, 0)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise ImageError(
             f"A kept picture of {len(data)} bytes cannot be read ({error}): give bytes made by encode()."
         ) from error
-    return array
+    return np.ascontiguousarray(array)
+
+
+def _opened(data: bytes) -> UInt8[np.ndarray, "h w d"]:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.atleast_3d(np.asarray(image))
 
 
 def mime(data: bytes) -> str:
@@ -111,17 +150,19 @@ def mime(data: bytes) -> str:
     return "image/png" if data.startswith(b"\x89PNG") else "application/octet-stream"
 
 
-def viewable(data: bytes) -> bytes:
+def viewable(data: bytes, at: Sequence[int] | None = None) -> bytes:
     """Turn an encoded picture into one that a browser shows: itself, or its `plane` as JPEG or PNG."""
-    return data if mime(data) != "application/octet-stream" else encode(plane(decode(data)))
+    return data if mime(data) != "application/octet-stream" else encode(plane(decode(data), at))
 
 
-def plane(picture: UInt8[np.ndarray, "c *spatial"]) -> UInt8[np.ndarray, "d h w"]:
-    """Show a picture in two dimensions, grey or RGB: of a 3-D one the three centre planes side by side.
+def plane(
+    picture: UInt8[np.ndarray, "c *spatial"], at: Sequence[int] | None = None
+) -> UInt8[np.ndarray, "d h w"]:
+    """Show a picture in two dimensions, grey or RGB: of a 3-D one the PLANES through a voxel side by side.
 
-    For (right, anterior, superior) axes these are the axial, coronal and sagittal plane, the later axis up;
-    lower ones are centred on black. Channels other than 1 or 3 are averaged to grey. Raises ImageError unless
-    2-D or 3-D.
+    `at` is that voxel (x, y, z), the centre by default; a 2-D picture has no use for it. For (right, anterior,
+    superior) axes the later axis of each plane is up; lower ones are centred on black. Channels other than 1 or
+    3 are averaged to grey. Raises ImageError unless 2-D or 3-D, and for a voxel outside.
     """
     if picture.ndim not in (3, 4):
         raise ImageError(
@@ -131,20 +172,29 @@ def plane(picture: UInt8[np.ndarray, "c *spatial"]) -> UInt8[np.ndarray, "d h w"
         picture = np.rint(picture.mean(axis=0, keepdims=True)).astype(np.uint8)
     if picture.ndim == 3:
         return picture
-    x, y, z = (size // 2 for size in picture.shape[1:])
-    views = [
-        np.rot90(view, axes=(1, 2))
-        for view in (picture[:, :, :, z], picture[:, :, y, :], picture[:, x, :, :])
-    ]
+    point = [size // 2 for size in picture.shape[1:]] if at is None else list(at)
+    if len(point) != 3 or not all(
+        0 <= one < size for one, size in zip(point, picture.shape[1:], strict=True)
+    ):
+        raise ImageError(
+            f"There is no voxel {tuple(point)} in a volume of {picture.shape[1:]}: "
+            "give three indices from 0 to below its sizes."
+        )
+    views = [np.rot90(np.take(picture, point[axis], axis + 1), axes=(1, 2)) for axis in ACROSS]
     height = max(view.shape[1] for view in views)
-    pads = [(height - view.shape[1]) // 2 for view in views]
-    return np.concatenate(
-        [
-            np.pad(view, ((0, 0), (pad, height - view.shape[1] - pad), (0, 0)))
-            for view, pad in zip(views, pads, strict=True)
-        ],
-        axis=2,
-    )
+    strip = np.zeros((len(picture), height, sum(view.shape[2] + GAP for view in views) - GAP), np.uint8)
+    left = 0
+    for view in views:
+        top = (height - view.shape[1]) // 2
+        strip[:, top : top + view.shape[1], left : left + view.shape[2]] = view
+        left += view.shape[2] + GAP
+    return strip
+
+
+def plane_edges(sizes: Sequence[int]) -> tuple[float, ...]:
+    """Where in the `plane` of a volume of these sizes each of the PLANES begins, as a share of the width."""
+    x, y, _ = sizes
+    return tuple(left / (2 * x + y + 2 * GAP) for left in (0, x + GAP, 2 * (x + GAP)))
 
 
 def tile(

@@ -1,7 +1,6 @@
 """A volume in its three planes, with a map over it and an outline, cut and coloured in the browser.
 
-The drawing is plain JavaScript in `dist/planes.js`, `dist/volume_facts.js` and `dist/volume.js`; what is said of a
-property here holds there too.
+The drawing is plain JavaScript in `dist/planes.js` and `dist/volume*.js`; what is said of a property here holds there too.
 """
 
 from typing import ClassVar
@@ -18,7 +17,7 @@ _WIDE = 100  # windows that the codes reach on both sides of the window
 
 PLANE = "^(axial|coronal|sagittal|)$"
 
-_PARTS = ("lens", "planes", "volume_facts", "volume")
+_PARTS = ("lens", "planes", "volume_facts", "volume_model", "volume")
 _SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
 
 

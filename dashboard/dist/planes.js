@@ -49,18 +49,18 @@
     const along = (axis) => Math.max(-1, Math.min(1, affine[5 * axis] / voxel[axis]))
     return {
       shape, affine, voxel,
-      strides: [shape[1] * shape[2], shape[2], 1],
       middle: shape.map((size) => Math.floor(size / 2)),
       extent: shape.map((size, axis) => size * voxel[axis]),
       tilt: Math.max(...[0, 1, 2].map((axis) => Math.acos(along(axis)) * 180 / Math.PI)),  // degrees
     }
   }
 
+  /** Where the next one lies along each axis of an array. */
+  function strides_of([, y, z]) { return [y * z, z, 1] }
+
   function to_mm({affine}, [i, j, k]) {
     return [0, 4, 8].map((at) => affine[at] * i + affine[at + 1] * j + affine[at + 2] * k + affine[at + 3])
   }
-
-  function index_of({strides}, ijk) { return ijk.reduce((sum, at, axis) => sum + at * strides[axis], 0) }
 
   /** The longest of 1, 2, 5, 10, 20, 50 … that is at most `mm`. */
   function nice_length(mm) {
@@ -97,15 +97,30 @@
   }
 
   // ---- cutting --------------------------------------------------------------------------------------------------
+  // A layer is one plane of codes in an array: where its first one lies and the ways to the next column and row. Only every
+  // `step`-th voxel of the grid along each axis may be in it, from the first one on.
 
-  /** Colours a plane's pixels, first row uppermost. The inner loop goes along the axis whose voxels lie closer together. */
-  function cut(words, {shape, strides}, {columns, rows, across}, at, flip, {codes, table}, map) {
-    const width = shape[columns], height = shape[rows], step = strides[rows], weights = map?.weights
+  function layer_of({shape, strides, step, ...rest}, {columns, rows, across}, at) {
+    const from = clamp(Math.round(at / step), 0, shape[across] - 1) * strides[across]
+    return {...rest, step, from, width: shape[columns], height: shape[rows], column: strides[columns], row: strides[rows]}
+  }
+
+  /** A layer with every n-th column and row. */
+  function thinned(layer, n) {
+    const {width, height, column, row, step} = layer
+    return {...layer, width: Math.ceil(width / n), height: Math.ceil(height / n), column: column * n, row: row * n, step: step * n}
+  }
+
+  /** Colours a layer's pixels, first row uppermost. The inner loop goes along the axis whose voxels lie closer together. */
+  function cut(words, {codes, map, width, height, from: first, column, row}, flip, table, weights) {
     for (let x = 0; x < width; x++) {
-      let from = at * strides[across] + (flip ? width - 1 - x : x) * strides[columns]
-      for (let to = (height - 1) * width + x; to >= 0; to -= width, from += step) {
-        const word = table[codes[from]]
-        const weight = map == null ? 0 : 4 * map.codes[from], keep = map == null ? 1 : weights[weight]
+      let from = first + (flip ? width - 1 - x : x) * column, to = (height - 1) * width + x
+      if (weights == null || map == null) {
+        for (; to >= 0; to -= width, from += row) words[to] = table[codes[from]]
+        continue
+      }
+      for (; to >= 0; to -= width, from += row) {
+        const word = table[codes[from]], weight = 4 * map[from], keep = weights[weight]
         if (keep == 1) {
           words[to] = word
           continue
@@ -118,14 +133,36 @@
     }
   }
 
-  /** The contour of a mask in a plane, through the middles between voxels in- and outside, in the plane's pixels; null for none. */
-  function contour(mask, {shape, strides}, {columns, rows, across}, at, flip) {
-    const width = shape[columns], height = shape[rows], wide = width + 2
-    const inside = new Uint8Array(wide * (height + 2))  // with a margin of one
+  /** A canvas that holds a layer's pixels. */
+  class Sheet {
+    constructor() { this.canvas = document.createElement("canvas") }
+
+    cut(layer, flip, table, weights) {
+      const {width, height} = layer, {canvas} = this
+      if (this.pixels == null || canvas.width != width || canvas.height != height) {
+        Object.assign(canvas, {width, height})
+        this.context = canvas.getContext("2d", {willReadFrequently: true})
+        this.pixels = this.context.createImageData(width, height)
+        this.words = new Uint32Array(this.pixels.data.buffer)
+      }
+      cut(this.words, layer, flip, table, weights)
+      this.context.putImageData(this.pixels, 0, 0)
+    }
+  }
+
+  /** Where a layer's pixels lie on a plane of so many columns and rows, in voxels from its left and top: left, top, width, height. */
+  function lie({width, height, step}, columns, rows, flip) {
+    const before = (1 - step) / 2, after = (size, count) => size - before - count * step
+    return [flip ? after(columns, width) : before, after(rows, height), width * step, height * step]
+  }
+
+  /** The contour of a layer's mask, through the middles between pixels in- and outside, in its pixels; null for none. */
+  function contour({mask, width, height, from: first, column, row}, flip) {
+    const wide = width + 2, inside = new Uint8Array(wide * (height + 2))  // with a margin of one
     let some = false
     for (let x = 0; x < width; x++) {
-      let from = at * strides[across] + (flip ? width - 1 - x : x) * strides[columns]
-      for (let y = height; y > 0; y--, from += strides[rows]) {
+      let from = first + (flip ? width - 1 - x : x) * column
+      for (let y = height; y > 0; y--, from += row) {
         if (mask[from] == 0) continue
         inside[y * wide + x + 1] = 1
         some = true
@@ -158,7 +195,7 @@
   class Pane {
     constructor(parent, plane) {
       const {columns, rows, across} = plane
-      Object.assign(this, {plane, columns, rows, across, offscreen: document.createElement("canvas"), keys: {}, width: 0, height: 0})
+      Object.assign(this, {plane, columns, rows, across, sheet: new Sheet(), keys: {}, width: 0, height: 0})
       this.title = plane.name[0].toUpperCase() + plane.name.slice(1)
       this.el = element(parent, "div", `pane bone ${plane.name}`, {tabindex: "0", role: "img"})
       this.canvas = element(this.el, "canvas")
@@ -204,38 +241,37 @@
 
     /** Paints what changed of the plane; `scene` says all that it depends on. */
     paint(scene) {
-      const {grid, ijk, id} = scene, at = ijk[this.across], flip = this.flipped(scene.radiological)
-      const frame = this.frame({...scene, flip})
-      if (this.differs("cut", [id, at, flip, scene.volume.key, scene.map?.key])) this.cut(scene, at, flip)
-      if (this.differs("contour", [id, at, flip])) this.contour = scene.mask == null ? null : contour(scene.mask, grid, this.plane, at, flip)
+      const {ijk, volume, map} = scene, at = ijk[this.across], flip = this.flipped(scene.radiological)
+      const frame = this.frame({...scene, flip}), layer = scene.layer(this.plane, at)
+      const {id, from} = layer
+      if (this.differs("cut", [id, from, flip, volume.key, map?.key])) this.cut(layer, flip, volume.table, map?.weights)
+      if (this.differs("contour", [id, from, flip])) this.contour = layer.mask == null ? null : contour(layer, flip)
       fit_canvas(this.canvas, this.width, this.height)
       const look = [this.keys.cut, scene.smooth, this.canvas.width, this.canvas.height, ...Object.values(frame)]
-      if (this.differs("canvas", look)) this.draw(frame, scene.smooth)
+      if (this.differs("canvas", look)) this.draw(layer, frame, scene.smooth)
       this.annotate(scene, at, frame)
     }
 
-    cut({grid, volume, map}, at, flip) {
-      const [width, height] = [grid.shape[this.columns], grid.shape[this.rows]], {offscreen} = this
-      if (this.pixels == null || offscreen.width != width || offscreen.height != height) {
-        Object.assign(offscreen, {width, height})
-        this.context = offscreen.getContext("2d", {willReadFrequently: true})
-        this.pixels = this.context.createImageData(width, height)
-        this.words = new Uint32Array(this.pixels.data.buffer)
-      }
-      cut(this.words, grid, this.plane, at, flip, volume, map)
-      this.context.putImageData(this.pixels, 0, 0)
-    }
+    cut(...all) { this.sheet.cut(...all) }
 
-    draw({left, top, wide, high, columns, rows}, smooth) {
+    draw(layer, {left, top, wide, high, columns, rows, flip}, smooth) {
       const context = this.canvas.getContext("2d"), ratio = window.devicePixelRatio || 1
+      const [x, y, width, height] = lie(layer, columns, rows, flip)
       context.setTransform(ratio, 0, 0, ratio, 0, 0)
       context.clearRect(0, 0, this.width, this.height)
       context.imageSmoothingEnabled = smooth
       context.imageSmoothingQuality = "low"
-      context.drawImage(this.offscreen, left, top, columns * wide, rows * high)
+      context.save()
+      if (layer.step > 1) {
+        context.beginPath()
+        context.rect(left, top, columns * wide, rows * high)
+        context.clip()
+      }
+      context.drawImage(this.sheet.canvas, left + x * wide, top + y * high, width * wide, height * high)
+      context.restore()
       if (this.contour == null) return
-      const path = new Path2D()
-      path.addPath(this.contour, new DOMMatrix([wide, 0, 0, high, left, top]))
+      const path = new Path2D(), {step} = layer
+      path.addPath(this.contour, new DOMMatrix([step * wide, 0, 0, step * high, left + x * wide, top + y * high]))
       context.lineCap = "round"
       for (const [colour, thick] of [["rgba(0, 0, 0, .7)", 3.5], ["#fff", 1.5]]) {
         context.strokeStyle = colour
@@ -265,5 +301,7 @@
     }
   }
 
-  Object.assign(kit, {INDICES, LETTERS, PANE_CSS, PLANES, Pane, clamp, grid_of, index_of, map_weights, nice_length, to_mm, window_words})
+  Object.assign(kit, {
+    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, clamp, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
+  })
 })

@@ -1,15 +1,14 @@
 // VolumeView: a volume's three planes and the facts about them; its properties are documented in dashboard/volume_view.py.
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
-  const {LayoutDOM, StageView, register, register_models, element, put_text, put_attribute} = kit
-  const {INDICES, PANE_CSS, PLANES, Pane, clamp, grid_of, map_weights, nice_length, window_words} = kit  // of planes.js
+  const {StageView, register, register_models, element, put_text, put_attribute} = kit
+  const {INDICES, PANE_CSS, PLANES, Pane, clamp, nice_length} = kit  // of planes.js
   const {FACTS_CSS, Facts} = kit  // of volume_facts.js
+  const {VolumeModel} = kit  // of volume_model.js
 
   const GAP = 3, MARGIN = 19, FACTS = {width: 292, height: 244}, LARGEST_ZOOM = 32
   const NOTCH = 60, CREEP = 30                // pixels of a wheel that turns by notches, and of one that does not, for a slice
   const TWICE = 150, LEVEL = 300              // pixels of a drag that doubles the window, or moves it by its width
-  const PAUSE = 200                           // ms between two tellings of the server
-  const KEPT = "vislib-radiological"
   const EMPTY = () => new ArrayBuffer(0)
 
   const CSS = `
@@ -27,16 +26,13 @@
   class VolumeViewView extends StageView {
     initialize() {
       super.initialize()
-      this.updates = 0
-      this.held = null         // the update that is shown
-      this.unpainted = null    // its tick, until it is painted
+      this.seen = null         // the shape of the grid that is shown
+      this.unpainted = null    // the tick of an update, until it is painted
       this.since = null        // when the event came that is being answered
       this.asked = null        // when what is not painted yet was asked for
       this.gesture = null
       this.turn = 0            // pixels that the wheel has turned since the last slice
       this.sight = {zoom: 1, centre: [0, 0, 0]}
-      this.dimmed = this.model.stale
-      this.made = {}           // tables of colours
       this.model.recall()
     }
 
@@ -44,10 +40,7 @@
       super.connect_signals()
       const {model} = this, p = model.properties
       this.connect(p.tick.change, () => { this.take() })
-      this.connect(p.stale.change, () => {
-        if (model.stale) this.dimmed = true
-        this.request()
-      })
+      this.on_change([p.stale, p.plane, p.progress, p.title, p.placeholder, p.description], () => this.request())
       this.on_change([p.i, p.j, p.k], () => { this.moved = true })
       const looks = [p.i, p.j, p.k, p.window_low, p.window_high, p.palette, p.smooth, p.opacity, p.threshold, p.alpha_by_value,
                      p.map_palette, p.diverging, p.show_map, p.radiological]
@@ -55,7 +48,6 @@
         this.asked ??= this.since ?? performance.now()
         this.request()
       })
-      this.on_change([p.plane, p.progress, p.title, p.placeholder, p.description], () => this.request())
     }
 
     stylesheets() { return [...super.stylesheets(), PANE_CSS, FACTS_CSS, CSS] }
@@ -76,35 +68,19 @@
       this.progress = element(this.stage, "div", "progress")
       element(this.progress, "div")
       for (const pane of this.panes) this.listen(pane)
-      if (this.held == null && this.model.tick > 0) this.take()
+      if (this.held != null && this.seen == null) this.take()
     }
 
     // ---- updates
 
+    get held() { return this.model.held }
+
     take() {
-      const {model} = this, {volume, shape, affine, map, map_shape, mask, value_low, value_high, map_low, map_high, signed, limit, tick} = model
-      const trouble = [], voxels = shape.reduce((product, size) => product * size, 1)
-      const codes = shape.length == 3 && affine.length == 16 ? this.codes(volume, voxels) : null
-      if (codes == null && volume.byteLength > 0) trouble.push("the volume cannot be read")
-      const fits = map.byteLength == 2 * voxels && map_shape.join() == shape.join()
-      if (map.byteLength > 0 && !fits) trouble.push("the map cannot be read")
-      if (mask.byteLength > 0 && mask.byteLength != voxels) trouble.push("the outline cannot be read")
-      const grid = codes == null ? null : grid_of([...shape], [...affine])
-      if (grid != null && grid.shape.join() != this.held?.grid?.shape.join()) this.centre(grid)
-      this.held = {
-        id: ++this.updates, tick, trouble, codes, grid, value_low, value_high, map_low, map_high, signed, limit,
-        map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
-        mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
-      }
-      this.made = {}
-      this.dimmed = model.stale
+      const {grid, tick} = this.held
+      if (grid != null && grid.shape.join() != this.seen) this.centre(grid)
+      this.seen = grid?.shape.join() ?? ""
       this.unpainted = tick
       this.request()
-    }
-
-    codes(bytes, voxels) {
-      if (bytes.byteLength == 0) return null
-      return bytes.byteLength == voxels ? new Uint8Array(bytes) : bytes.byteLength == 2 * voxels ? new Uint16Array(bytes) : null
     }
 
     /** Zooms out and looks at the middle of all planes. */
@@ -153,11 +129,10 @@
     }
 
     make_scene() {
-      const {held, model} = this, {grid} = held
-      const ijk = INDICES.map((name, axis) => clamp(Math.round(model[name]), 0, grid.shape[axis] - 1))
+      const {held, model} = this, {dimmed, ijk, radiological, smooth, plane: input, volume_colours: volume, map_colours: map} = model
       return {
-        id: held.id, grid, ijk, mask: held.mask, radiological: model.radiological, smooth: model.smooth, input: model.plane,
-        sight: this.scaled(), volume: this.volume(), map: this.map(), faint: this.dimmed && held.map != null,
+        ijk, radiological, smooth, input, volume, map, grid: held.grid, sight: this.scaled(), faint: dimmed && held.array.map != null,
+        layer: (plane, at) => model.layer(plane, at), values: model.values_at(ijk),
       }
     }
 
@@ -165,33 +140,6 @@
     scaled() {
       const {zoom, centre} = this.sight, scale = this.fitted * zoom
       return {centre, scale, bar: nice_length(.3 * Math.min(...this.panes.map((pane) => pane.width)) / scale)}
-    }
-
-    /** A table made anew when what it is made from has changed. */
-    table(which, parts, make) {
-      const key = parts.join()
-      if (this.made[which]?.key != key) this.made[which] = {key, ...make(), palette: this.model.table(parts[1])}
-      return this.made[which]
-    }
-
-    volume() {
-      const {held, model} = this, {codes, value_low, value_high} = held, {palette, window_low, window_high} = model
-      const count = codes instanceof Uint8Array ? 256 : 65536, step = (value_high - value_low) / (count - 1)
-      return this.table("volume", [held.id, palette, window_low, window_high], () => ({
-        codes, table: window_words(count, {value_low, value_high, window_low, window_high}, model.table(palette)),
-        value_at: (index) => value_low + codes[index] * step,
-      }))
-    }
-
-    map() {
-      const {held, model} = this, {map: codes, map_low: low, map_high: high, signed, limit} = held
-      if (codes == null || !model.show_map) return null
-      const {threshold, alpha_by_value, opacity} = model, faint = this.dimmed, name = signed ? model.diverging : model.map_palette
-      return this.table("map", [held.id, name, threshold, alpha_by_value, opacity, faint], () => ({
-        codes, signed, limit, name,
-        weights: map_weights({low, high, signed, limit, table: model.table(name), threshold, alpha_by_value, opacity, faint}),
-        value_at: (index) => codes[index] == 0 ? NaN : low + (codes[index] - 1) / 65534 * (high - low),
-      }))
     }
 
     words() {
@@ -209,7 +157,7 @@
 
     notes() {
       const {held} = this, notes = [...held.trouble]
-      if (held.map != null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
+      if (held.array.map != null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
       if (held.grid.tilt > 2) notes.push(`planes follow the voxels, ${held.grid.tilt.toFixed(0)}° from the patient’s axes`)
       return notes
     }
@@ -265,10 +213,8 @@
 
     /** Puts the crosshair on a voxel, of which some axes may be left out, for an event of that time. */
     move(ijk, since = this.since) {
-      const {shape} = this.held.grid, changes = {}
-      for (const [axis, at] of Object.entries(ijk)) changes[INDICES[axis]] = clamp(Math.round(at), 0, shape[axis] - 1)
       this.since = since
-      this.model.look(changes)
+      this.model.move(ijk)
       this.since = null
     }
 
@@ -337,10 +283,7 @@
       this.since = null
     }
 
-    nudge(axis, by) {
-      const {shape} = this.held.grid
-      this.move({[axis]: clamp(this.model[INDICES[axis]], 0, shape[axis] - 1) + by})
-    }
+    nudge(axis, by) { this.move({[axis]: this.model.ijk[axis] + by}) }
 
     press(pane, {key, shiftKey, ctrlKey, altKey, metaKey}) {
       if (ctrlKey || altKey || metaKey || this.scene == null) return false
@@ -357,58 +300,7 @@
     }
   }
 
-  class VolumeView extends LayoutDOM {
-    initialize() {
-      super.initialize()
-      this.paints = 0     // updates painted: for tests and measurements ...
-      this.timings = []   // ... and ms from an event to what it changed being painted
-      this.parsed = new Map()
-      this.untold = new Set()
-    }
-
-    connect_signals() {
-      super.connect_signals()
-      this.connect(this.properties.radiological.change, () => {
-        try { localStorage.setItem(KEPT, this.radiological) } catch { /* storage is switched off */ }
-      })
-    }
-
-    recall() {
-      let kept = null
-      try { kept = localStorage.getItem(KEPT) } catch { /* storage is switched off */ }
-      if (kept != null) this.radiological = kept == "true"
-    }
-
-    table(name) {
-      if (!this.parsed.has(name)) {
-        const bytes = this.luts instanceof Map ? this.luts.get(name) : this.luts[name]
-        this.parsed.set(name, new Uint8Array(bytes))
-      }
-      return this.parsed.get(name)
-    }
-
-    /** Sets what a gesture changes; the server is told at once, but not more often than every PAUSE, and with `tell`. */
-    look(changes) {
-      this.setv(changes, {sync: false})
-      for (const name of Object.keys(changes)) this.untold.add(name)
-      if (this.rest == null) this.tell()
-    }
-
-    tell() {
-      clearTimeout(this.rest)
-      this.rest = null
-      if (this.untold.size == 0) return
-      const changed = [...this.untold].map((name) => this.properties[name])
-      this.untold.clear()
-      this._push_changes(changed.map((one) => [one, null, one.get_value()]), true)
-      this.rest = setTimeout(() => this.tell(), PAUSE)
-    }
-
-    remember(ms) {
-      this.timings.push(ms)
-      if (this.timings.length > 512) this.timings.shift()
-    }
-  }
+  class VolumeView extends VolumeModel {}
   register(VolumeView, "VolumeView", VolumeViewView, ({Bool, Bytes, Dict, Float, Int, List, Percent, Str}) => ({
     volume: [Bytes, EMPTY], shape: [List(Int), []], affine: [List(Float), [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]],
     value_low: [Float, 0], value_high: [Float, 255], window_low: [Float, 0], window_high: [Float, 255],

@@ -3,7 +3,7 @@
   "use strict"
   const {element, put_text, put_attribute, number_text} = kit
   const {shade} = kit  // of lens.js
-  const {INDICES, LETTERS, PLANES, index_of, to_mm} = kit  // of planes.js
+  const {INDICES, LETTERS, PLANES, to_mm} = kit  // of planes.js
 
   const HINT = "Wheel: slices · Shift and drag: window · Ctrl and wheel: zoom · double click: centre"
 
@@ -145,8 +145,8 @@
       this.say_map(model, scene)
     }
 
-    say_volume({palette, window_low, window_high}, {grid, ijk, volume}) {
-      const value = volume.value_at(index_of(grid, ijk)), width = window_high - window_low
+    say_volume({palette, window_low, window_high}, {volume, values: {volume: value}}) {
+      const width = window_high - window_low
       put_text(this.value, words_of(value))
       const numbers = [window_low, (window_low + window_high) / 2, window_high].map(words_of)
       this.window_scale.show(numbers, (value - window_low) / width, palette, (pixels) => {
@@ -155,11 +155,11 @@
       }, `width ${words_of(width)}, level ${numbers[1]}`)
     }
 
-    say_map({threshold}, {grid, ijk, map}) {
+    say_map({threshold}, {map, values: {map: value}}) {
       for (const el of [this.map, this.map.previousSibling]) el.hidden = map == null
       this.map_scale.el.hidden = map == null || map.limit <= 0
       if (map == null) return
-      const {signed, limit, palette, name} = map, value = map.value_at(index_of(grid, ijk))
+      const {signed, limit, palette, name} = map
       put_text(this.map, Number.isNaN(value) ? "not a number" : words_of(value))
       const numbers = signed ? [`−${words_of(limit)}`, "0", `+${words_of(limit)}`] : ["0", "", words_of(limit)]
       const share = signed ? (value / limit + 1) / 2 : value / limit

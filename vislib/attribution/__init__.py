@@ -4,6 +4,7 @@ from vislib.attribution.ask import attribute, attribution_steps, default_layer, 
 from vislib.attribution.method import FAMILIES, METHODS, Method
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
+from vislib.attribution.volumes import VolumeAttribution, attribute_volume, volume_attribution_steps
 
 __all__ = [
     "FAMILIES",
@@ -11,8 +12,11 @@ __all__ = [
     "Attribution",
     "Method",
     "Target",
+    "VolumeAttribution",
     "attribute",
+    "attribute_volume",
     "attribution_steps",
     "default_layer",
     "find_method",
+    "volume_attribution_steps",
 ]

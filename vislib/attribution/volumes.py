@@ -1,0 +1,292 @@
+"""Attribution over a volume: a 2-D network's maps of every slice put together, or a 3-D network's own map, in place."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from vislib.attribution.ask import attribution_steps, find_method
+from vislib.attribution.method import Method
+from vislib.attribution.result import Attribution
+from vislib.attribution.target import Target
+from vislib.errors import AttributionError
+from vislib.network import Network
+from vislib.parameters import Value
+from vislib.volumes import (
+    STORED,
+    VIEWS,
+    Preparation,
+    Volume,
+    back_to_own,
+    network_grid,
+    slice_grid,
+    slice_image,
+    slices,
+    to_network,
+)
+
+SLICES = 8  # at most so many go through a method at once ...
+_BUDGET = 192 * 2**20  # ... with activations of so many bytes: a step is then short also for a large network
+_COARSEST = 8  # the first round asks about every 8th slice
+_NEXT = (
+    1.5  # a 3-D network's partial map is put in place when so many times as much is known as for the last one
+)
+PIXELS_BELOW = 0.995  # of a map of single pixels: the share of voxels that the strongest colour lies above
+_SEEN = 1_000_000  # voxels that this is found from, evenly spread, where there are more
+_TINY = 1e-6  # mm
+_IMAGES = re.compile(r"(?: in the map)? of image (\d+(?:, \d+)*)")  # of a batch, as sentences name them
+_WORST = " (the worst of the {})"
+_NUMBERS = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+Ask = Callable[[Tensor], Iterator[Attribution]]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeAttribution:
+    """One method's map on a volume's own grid, in RAS+ order; its arrays are never written to after it was yielded.
+
+    values    larger speaks for the target, below 0 (where `signed`) against it; NaN where nothing is known yet
+    signed    whether values below 0 mean something, so that a diverging palette is due
+    scores    the target's score of each slice of `plane`, NaN where not known yet; of a 3-D network one score
+    step      of `steps`: slices that are known, or a 3-D network's method's own steps; the last one is whole
+    notes     sentences that a reader of the map must know, each once
+    limit     the value that should have the strongest colour; 0 for the largest
+    plane     the one that was cut; "" for a 3-D network
+    """
+
+    method: str
+    values: Float32[np.ndarray, "x y z"]
+    signed: bool
+    scores: Float32[np.ndarray, " slices"]
+    step: int
+    steps: int
+    notes: tuple[str, ...]
+    limit: float
+    plane: str
+
+    @property
+    def done(self) -> bool:
+        """Whether this is the whole answer."""
+        return self.step >= self.steps
+
+
+def volume_attribution_steps(
+    network: Network,
+    volume: Volume,
+    target: Target | int,
+    method: str | Method = "Grad-CAM",
+    *,
+    plane: str = "axial",
+    layer: str | None = None,
+    preparation: Preparation = STORED,
+    seed: int = 0,
+    **parameters: Value,
+) -> Iterator[VolumeAttribution]:
+    """Yield partial maps over a volume, coarse first; the last one is whole. Close the generator to cancel.
+
+    A network over 2 spatial axes is asked about every slice of `plane` by itself: every 8th one first, then those
+    between; each slice's map is the one that `attribute` gives for it alone. Between the steps of a slow method the
+    same object is yielded again. A network over 3 spatial axes is asked about the volume at once, and `plane` does
+    not matter; `values` is the same array again while no map is much better known. Where the network's picture does
+    not reach, the map is 0. `preparation` says what becomes 0 and 1. All is checked before this returns: raises
+    AttributionError, NetworkError or ImageError.
+    """
+    channels, *size = network.input_shape
+    if len(size) not in (2, 3) or channels not in (1, 3):
+        raise AttributionError(
+            f"{network.name} takes images of shape {network.input_shape} (channels, then spatial sizes), which a "
+            "volume cannot be made into; choose a network over 1 or 3 channels and 2 or 3 spatial axes."
+        )
+    chosen = find_method(method) if isinstance(method, str) else method
+    asked = _for_every_slice((Target(target) if isinstance(target, int) else target).checked(network, 1))
+
+    def ask(images: Float[Tensor, "n c *spatial"]) -> Iterator[Attribution]:
+        return attribution_steps(network, images, asked, chosen, layer=layer, seed=seed, **parameters)
+
+    ask(torch.zeros(1, *network.input_shape))  # refuses here what it would refuse later
+    if len(size) == 3:
+        network_grid(volume, (size[0], size[1], size[2]), network.spacing)
+        return _at_once(ask, network, volume, preparation)
+    slice_grid(volume, plane, network.input_shape, network.spacing)
+    return _slice_by_slice(ask, network, volume, chosen, plane, preparation)
+
+
+def attribute_volume(
+    network: Network,
+    volume: Volume,
+    target: Target | int,
+    method: str | Method = "Grad-CAM",
+    *,
+    plane: str = "axial",
+    layer: str | None = None,
+    preparation: Preparation = STORED,
+    seed: int = 0,
+    **parameters: Value,
+) -> VolumeAttribution:
+    """The whole map of a method over a volume; as `volume_attribution_steps`."""
+    steps = volume_attribution_steps(
+        network,
+        volume,
+        target,
+        method,
+        plane=plane,
+        layer=layer,
+        preparation=preparation,
+        seed=seed,
+        **parameters,
+    )
+    for newest in steps:  # noqa: B007 - the last one is the answer, and earlier ones are let go
+        pass
+    return newest
+
+
+def coarse_to_fine(count: int) -> list[int]:
+    """0 to `count` - 1: every 8th first, then those that lie between in rounds of every 4th, 2nd and 1st."""
+    rounds = [range(0, count, _COARSEST)]
+    step = _COARSEST
+    while step > 1:
+        rounds.append(range(step // 2, count, step))
+        step //= 2
+    return [index for indices in rounds for index in indices]
+
+
+def _for_every_slice(target: Target) -> Target:
+    """A target that was checked for one image, with the same unit for any number of them."""
+    unit, against = (
+        units[0] if isinstance(units, tuple) else units for units in (target.unit, target.against)
+    )
+    assert unit is not None
+    return replace(target, unit=unit, against=against)
+
+
+def _slice_by_slice(
+    ask: Ask, network: Network, volume: Volume, method: Method, plane: str, preparation: Preparation
+) -> Iterator[VolumeAttribution]:
+    order, size = coarse_to_fine(slices(volume, plane)), _slices_at_once(network, method)
+    values = np.full(volume.data.shape, np.nan, np.float32)
+    scores = np.full(len(order), np.nan, np.float32)
+    notes = _Notes(_beside(network, volume, plane))
+    newest = VolumeAttribution(
+        method.name, values.copy(), method.signed, scores.copy(), 0, len(order), notes.words(), 0.0, plane
+    )
+    for first in range(0, len(order), size):
+        cuts = [
+            slice_image(volume, plane, index, network.input_shape, network.spacing, preparation)
+            for index in order[first : first + size]
+        ]
+        for part in ask(torch.from_numpy(np.concatenate([cut.image for cut in cuts]))):
+            if not part.done:
+                yield newest  # nothing new, but whoever computes this can stop it here
+        for cut, one, score in zip(cuts, part.values, part.scores, strict=True):
+            cut.put(one, values)
+            scores[cut.index] = score
+        notes.add(part.notes, len(cuts))
+        newest = VolumeAttribution(
+            method=part.method,
+            values=values.copy(),
+            signed=part.signed,
+            scores=scores.copy(),
+            step=first + len(cuts),
+            steps=len(order),
+            notes=notes.words(),
+            limit=_limit(values, part),
+            plane=plane,
+        )
+        yield newest
+
+
+def _slices_at_once(network: Network, method: Method) -> int:
+    """Slices of a batch; one for a slow method, which asks about one image after the other anyway."""
+    if not method.quick:
+        return 1
+    return int(max(1, min(SLICES, _BUDGET // network.footprint(network.input_shape[1:]))))
+
+
+def _at_once(
+    ask: Ask, network: Network, volume: Volume, preparation: Preparation
+) -> Iterator[VolumeAttribution]:
+    image, affine = to_network(volume, network.input_shape, network.spacing, preparation)
+    newest, due = None, 0.0
+    for part in ask(torch.from_numpy(image)):
+        if newest is None or part.done or part.step >= due:
+            values, due = back_to_own(part.values[0], affine, volume), _NEXT * part.step
+            limit = _limit(values, part)
+        else:
+            values, limit = newest.values, newest.limit
+        newest = VolumeAttribution(
+            method=part.method,
+            values=values,
+            signed=part.signed,
+            scores=part.scores,
+            step=part.step,
+            steps=part.steps,
+            notes=(*_beside(network, volume), *part.notes),
+            limit=limit,
+            plane="",
+        )
+        yield newest
+
+
+def _limit(values: Float32[np.ndarray, "x y z"], part: Attribution) -> float:
+    """As for a single image: beside the few outliers of a map of single pixels all else would be pale."""
+    if part.raw.shape != part.values.shape:
+        return 0.0
+    flat = values.reshape(-1)
+    seen = flat[:: max(1, -(-flat.size // _SEEN))]
+    known = np.abs(seen[np.isfinite(seen)])
+    return float(np.quantile(known, PIXELS_BELOW)) if known.size else 0.0
+
+
+def _beside(network: Network, volume: Volume, plane: str = "") -> tuple[str, ...]:
+    """A sentence where the network's picture does not reach all of the volume."""
+    shape, spacing, size = volume.data.shape, network.spacing, network.input_shape[1:]
+    if plane:
+        axes: Sequence[int] = (VIEWS[plane].rows, VIEWS[plane].columns)
+    else:
+        axes = range(3)
+    if not spacing:
+        return ()  # then it is as large as it must be
+    seen = [pixels * mm for pixels, mm in zip(size, spacing, strict=True)]
+    if all(mm >= shape[axis] * volume.voxel[axis] - _TINY for axis, mm in zip(axes, seen, strict=True)):
+        return ()
+    what = f"of each {plane} slice" if plane else "of the volume"
+    return (
+        f"{network.name} sees the middle {' x '.join(f'{mm:g}' for mm in seen)} mm {what}; around it the map is 0.",
+    )
+
+
+class _Notes:
+    """Sentences about single slices as sentences about a volume: each once, and for how many slices it holds.
+
+    Of sentences that differ in their numbers alone, the one with the largest is kept.
+    """
+
+    def __init__(self, of_all: tuple[str, ...]) -> None:
+        self._of_all, self._done = of_all, 0
+        self._kept: dict[str, tuple[list[float], str]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, notes: Sequence[str], count: int) -> None:
+        """Take the sentences about a batch of so many slices; some name the images for which they hold."""
+        self._done += count
+        for note in notes:
+            named = _IMAGES.search(note)
+            text = _IMAGES.sub("", note)
+            plain = text.replace(_WORST.format("images"), "")
+            key, numbers = _NUMBERS.sub("#", plain), [float(number) for number in _NUMBERS.findall(plain)]
+            if key not in self._kept or numbers > self._kept[key][0]:
+                self._kept[key] = numbers, text.replace(_WORST.format("images"), _WORST.format("slices"))
+            self._counts[key] += len(named[1].split(",")) if named else count
+
+    def words(self) -> tuple[str, ...]:
+        """The sentences about the slices taken so far."""
+        said = []
+        for key, (_, text) in self._kept.items():
+            count = self._counts[key]
+            said.append(text if count == self._done else f"{count} of {self._done} slices: {text}")
+        return (*self._of_all, *said)

@@ -96,6 +96,8 @@ class UnitFilm(LayoutDOM):
         help="auto: pixelated where few pixels are shown large.",
     )
     anchor = Enum("start", "center", default="center", help="Where the picture stands in its box.")
+    parts = List(String, default=[], help="What the parts of a picture that lie side by side are called.")
+    edges = List(Float, default=[], help="Where each part begins, as a share of the picture's width.")
     description = String(default="", help="Text alternative; the step and score are added to it.")
     placeholder = String(default="", help="Words shown while there is no picture.")
 

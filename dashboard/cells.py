@@ -82,7 +82,9 @@ def compose(cells: Sequence[Cell], step: int | None) -> bytes:
         [blank if picture is None or picture.shape != shape else picture for picture in pictures]
     )
     across = columns(len(cells))
-    cell = int(np.clip(_SIDE // across, _SMALLEST, min(_LARGEST, max(_SMALLEST, *shape[1:]))))
+    long, short = max(shape[1:]), min(shape[1:])
+    wanted = _SIDE // across * sqrt(long / short)  # of the same area, whatever its shape
+    cell = int(np.clip(wanted, _SMALLEST, min(_LARGEST, max(_SMALLEST, long))))
     return display.jpeg(display.tile(whole, across, cell, background=BACKGROUND))
 
 

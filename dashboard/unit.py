@@ -1,5 +1,6 @@
 """The chosen unit: its picture, its objective curve, and the slider that scrubs its history in the browser."""
 
+import time
 from html import escape
 from typing import Any
 
@@ -27,6 +28,9 @@ from vislib import display
 
 _CURVE_POINTS = 400
 _ACCENT, _BEST, _ARGMAX = "#1f9e8c", "#d9921f", "#8d6bd1"
+_PATIENCE = 0.1  # seconds that one update may take for cutting volumes; the next one goes on
+_AXES = "xyz"
+_CUTS = [(plane, _AXES[axis]) for plane, axis in zip(display.PLANES, display.ACROSS, strict=True)]
 _SPEEDS = {"slow": 0.3, "normal": 1.0, "fast": 2.5}
 _JUMPS = {
     "first": ("First", "The start image"),
@@ -46,12 +50,16 @@ class UnitView:
         self._run: Run | None = None
         self._row = 0
         self._sent: dict[int, int] = {}  # step -> size of the picture that the browser holds
+        self._sizes: tuple[int, ...] = ()  # of the pictures, in pixels or voxels
+        self._at: tuple[int, ...] | None = None  # the voxel through which a volume is cut
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.title = Div(
             name="unit-title", text="", stylesheets=[styles.QUIET], margin=(2, 0, 4, 0), **stretch
         )
         self.film = UnitFilm(name="unit-image", sizing_mode="stretch_both", min_height=180, margin=0)
         self.film.description = "Image of the chosen unit"
+        self.planes = {axis: _plane_slider(plane, axis) for plane, axis in _CUTS}
+        self.plane_row = Row(*self.planes.values(), name="unit-planes", visible=False, margin=0, **stretch)
         self.source = ColumnDataSource({"step": [], "score": []}, name="unit-source")
         self.curve_source = ColumnDataSource({"step": [], "score": []}, name="curve-source")
         self.marks = ColumnDataSource({"step": [], "score": [], "color": []}, name="marks-source")
@@ -93,6 +101,7 @@ class UnitView:
         self.root = Column(
             self.title,
             self.film,
+            self.plane_row,
             self.curve,
             Row(self.play, self.slider, self.speed, margin=0, **stretch),
             Row(*self.jumps.values(), self.compare, margin=(4, 0, 0, 0), **stretch),
@@ -140,6 +149,8 @@ class UnitView:
         self.compare.js_on_change("active", pin)
         for key, button in self.jumps.items():
             button.on_click(lambda key=key: self._jump(key))
+        for slider in self.planes.values():
+            slider.on_change("value", lambda _attr, _old, _new: self._cut())
 
     @property
     def following(self) -> bool:
@@ -185,27 +196,81 @@ class UnitView:
         run, row = self._run, self._row
         if run is None or row >= len(run.units):
             return
+        self._measure(run)
         self._send_film(run, row)
         self._send_curve(run, row)
 
     def live(self) -> None:
         """Show the newest image of the unit at once, between kept frames, while the slider follows."""
-        latest = self._run.history.latest if self._run is not None else None
-        if latest is not None and self.following:
-            picture = display.stretch(latest.images[self._row : self._row + 1])[0]
-            self.film.show_live(latest.step, float(latest.scores[self._row]), display.encode(picture))
+        if self.following:
+            self._send_live()
 
-    def _send_film(self, run: Run, row: int) -> None:
-        film = run.history.film(row)
-        fresh = [shot for shot in film if self._sent.get(shot[0]) != len(shot[2])]
-        if not fresh and len(self._sent) == len(film):
+    def _send_live(self) -> None:
+        run, row = self._run, self._row
+        latest = run.history.latest if run is not None else None
+        if run is None or latest is None or row >= len(latest.images):
             return
-        self._sent = {step: len(picture) for step, _, picture in film}
-        self.source.data = {
-            "step": [step for step, _, _ in film],
-            "score": [score for _, score, _ in film],
-        }
-        self.film.add(fresh, keep=list(self._sent))
+        self._measure(run)
+        picture = display.plane(display.stretch(latest.images[row : row + 1])[0], self._at)
+        self.film.show_live(latest.step, float(latest.scores[row]), display.encode(picture))
+
+    def _measure(self, run: Run) -> None:
+        """Where the pictures are volumes, offer planes through every voxel, beginning with the centre's."""
+        latest = run.history.latest
+        sizes = tuple(run.network.input_shape[1:] if latest is None else latest.images.shape[2:])
+        if sizes == self._sizes:
+            return
+        self._sizes, self._at, self._sent = sizes, None, {}
+        self.plane_row.visible = len(sizes) == 3
+        if len(sizes) != 3:
+            self.film.update(parts=[], edges=[])
+            return
+        for slider, size in zip(self._sliders(), sizes, strict=True):
+            slider.update(end=max(1, size - 1), disabled=size == 1, value=size // 2)
+        self._at = tuple(size // 2 for size in sizes)
+        self.film.update(parts=[*display.PLANES], edges=[*display.plane_edges(sizes)])
+
+    def _sliders(self) -> list[Slider]:
+        """By voxel axis."""
+        return [self.planes[axis] for axis in _AXES]
+
+    def _cut(self) -> None:
+        """Show the planes through the voxel that the sliders say: what is on the screen at once, then the rest."""
+        if self._at is None:
+            return
+        at = tuple(
+            int(np.clip(slider.value, 0, size - 1))  # a browser may say anything
+            for slider, size in zip(self._sliders(), self._sizes, strict=True)
+        )
+        if self._run is None or at == self._at:
+            return
+        self._at, self._sent = at, {}
+        self._send_live()
+        self._send_film(self._run, self._row, patience=0)
+
+    def _send_film(self, run: Run, row: int, patience: float = _PATIENCE) -> None:
+        film = run.history.film(row)
+        kept = {step: len(picture) for step, _, picture in film}
+        fresh = [shot for shot in film if self._sent.get(shot[0]) != len(shot[2])]
+        if not fresh and self._sent.keys() == kept.keys():
+            return
+        known = {"step": [*kept], "score": [score for _, score, _ in film]}
+        if known != self.source.data:
+            self.source.data = known
+        until, looked_at = time.monotonic() + patience, self._looked_at()
+        self._sent = {step: size for step, size in self._sent.items() if step in kept}
+        rows = []
+        for step, score, picture in sorted(fresh, key=lambda shot: _distance(shot[0], looked_at)):
+            if len(rows) >= len(looked_at) and time.monotonic() > until:
+                break
+            rows.append((step, score, display.viewable(picture, self._at)))
+            self._sent[step] = len(picture)
+        self.film.add(rows, keep=list(self._sent))
+
+    def _looked_at(self) -> list[int]:
+        """The steps that are on the screen."""
+        pinned = [] if self.film.compare is None else [self.film.compare]
+        return [int(self.slider.value), *pinned]
 
     def _send_curve(self, run: Run, row: int) -> None:
         steps, scores = run.history.series("score")
@@ -241,6 +306,19 @@ class UnitView:
         self.title.text = _describe(
             run, row, float(scores[-1, row]), int(steps[-1]), scores[:, row].max() > 0
         )
+
+
+def _plane_slider(plane: str, axis: str) -> Slider:
+    slider = Slider(
+        name=f"unit-{plane}", title=f"{plane} {axis}", start=0, end=1, value=0, step=1, bar_color=_ACCENT
+    )
+    slider.update(margin=(2, 6, 2, 6), sizing_mode="stretch_width", stylesheets=[styles.SLIDER])
+    return slider
+
+
+def _distance(step: int, looked_at: list[int]) -> tuple[bool, int]:
+    """How far a picture is from being shown: the newest one at or before the step that is looked at is."""
+    return min((step > at, abs(step - at)) for at in looked_at)
 
 
 def _describe(run: Run, row: int, score: float, step: int, fired: bool) -> str:

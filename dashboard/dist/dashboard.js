@@ -40,7 +40,8 @@
     .pane { position: absolute; overflow: hidden; border-radius: 4px; }
     .pane[hidden] { display: none; }
     .pane.full { background: none; animation: none; }
-    .caption { left: 6px; bottom: 6px; font-size: 12px; line-height: 18px; }`
+    .caption { left: 6px; bottom: 6px; font-size: 12px; line-height: 18px; }
+    .part { top: 6px; margin-left: 6px; font-weight: 500; }`
 
   // ---- small helpers --------------------------------------------------------------------------------------------
 
@@ -560,7 +561,7 @@
       super.connect_signals()
       const p = this.model.properties
       this.on_change([p.step, p.compare], () => { this.asked ??= performance.now(); this.request() })
-      this.on_change([p.smoothing, p.anchor, p.description, p.placeholder], () => this.request())
+      this.on_change([p.smoothing, p.anchor, p.parts, p.edges, p.description, p.placeholder], () => this.request())
       this.connect(this.model.changed, () => { this.request() })
     }
 
@@ -571,7 +572,7 @@
       this.stage.tabIndex = 0
       this.panes = [0, 1].map(() => {
         const el = element(this.stage, "div", "pane bone")
-        return {el, canvas: element(el, "canvas"), caption: element(el, "span", "chip caption"), frame: null}
+        return {el, canvas: element(el, "canvas"), caption: element(el, "span", "chip caption"), parts: [], frame: null}
       })
     }
 
@@ -602,6 +603,7 @@
       const cleared = fit_canvas(pane.canvas, box.width, box.height)
       pane.el.classList.toggle("full", frame != null)
       put_text(pane.caption, frame == null ? "" : this.words(frame).join(" · "))
+      this.name_parts(pane, frame == null ? [] : this.model.parts)
       if (frame == null) {
         pane.canvas.getContext("2d").clearRect(0, 0, pane.canvas.width, pane.canvas.height)
       } else if (cleared || pane.bitmap !== frame.bitmap || pane.smoothing != this.model.smoothing) {
@@ -612,6 +614,16 @@
       }
       pane.bitmap = frame?.bitmap ?? null
       pane.smoothing = this.model.smoothing
+    }
+
+    name_parts(pane, parts) {
+      const {edges} = this.model
+      while (pane.parts.length > parts.length) pane.parts.pop().remove()
+      parts.forEach((name, k) => {
+        const chip = pane.parts[k] ??= element(pane.el, "span", "chip part"), from = edges[k] ?? 0
+        put_text(chip, name)
+        Object.assign(chip.style, {left: `${100 * from}%`, maxWidth: `calc(${100 * ((edges[k + 1] ?? 1) - from)}% - 12px)`})
+      })
     }
 
     words(frame) {
@@ -643,6 +655,7 @@
     live: [Bytes, () => new ArrayBuffer(0)], live_step: [Int, -1], live_score: [Nullable(Float), null],
     step: [Int, 0], compare: [Nullable(Int), null],
     smoothing: [Enum("auto", "smooth", "pixelated"), "auto"], anchor: [Enum("start", "center"), "center"],
+    parts: [List(Str), []], edges: [List(Float), []],
     description: [Str, ""], placeholder: [Str, ""],
   }))
 

@@ -1,0 +1,111 @@
+"""Clusters: the connected places of a map above a threshold, and its maximum, in voxels and in millimetres."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int
+from scipy import ndimage
+
+from vislib.errors import AttributionError
+
+Place = tuple[int, int, int]
+Millimetres = tuple[float, float, float]
+_NEIGHBOURS = np.ones((3, 3, 3), bool)  # 26: voxels that share a face, an edge or a corner
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One connected place of a map; mm are (right, anterior, superior)."""
+
+    voxels: int
+    mm3: float
+    peak: float  # the value of the largest |value|
+    peak_ijk: Place
+    peak_mm: Millimetres
+    centre_mm: Millimetres  # of mass, each voxel weighing its |value|
+
+
+def clusters(
+    values: Float32[np.ndarray, "x y z"],
+    affine: Float64[np.ndarray, "4 4"],
+    threshold: float,
+    *,
+    signed: bool = False,
+    most: int = 10,
+) -> list[Cluster]:
+    """The largest clusters of voxels of at least `threshold`, at most so many, the largest first.
+
+    Voxels that touch at a face, an edge or a corner are one cluster (26 neighbours, as FSL's `cluster` has them
+    by default). Where `signed`, |value| counts, and voxels above and below 0 never share a cluster. What is not
+    finite belongs to none. Of clusters of one size the one with the higher peak comes first. Raises
+    AttributionError for a threshold that is not above 0.
+    """
+    if not 0 < threshold < math.inf:
+        raise AttributionError(
+            f"Clusters were asked for above {threshold:g}, which is no threshold: give a number above 0, such as "
+            "half of the map's maximum."
+        )
+    found = list(_found(values, affine, values >= threshold, most))
+    if signed:
+        found += _found(values, affine, values <= -threshold, most)
+    return sorted(found, key=lambda one: (-one.voxels, -abs(one.peak), one.peak_ijk))[:most]
+
+
+def maximum(values: Float32[np.ndarray, "x y z"], signed: bool) -> Place:
+    """The voxel of the largest value, of the largest |value| where `signed`; the first of equals.
+
+    What is not finite does not count. Raises AttributionError where nothing is finite.
+    """
+    best: tuple[float, Place] | None = None
+    for x, part in enumerate(values):
+        size = np.where(np.isfinite(part), np.abs(part) if signed else part, -np.inf)
+        y, z = divmod(int(size.argmax()), size.shape[1])
+        if size[y, z] > (-math.inf if best is None else best[0]):
+            best = float(size[y, z]), (x, y, z)
+    if best is None:
+        raise AttributionError(
+            "The map holds no finite number yet, so it has no maximum; wait for its first slices."
+        )
+    return best[1]
+
+
+def _found(
+    values: Float32[np.ndarray, "x y z"],
+    affine: Float64[np.ndarray, "4 4"],
+    inside: Bool[np.ndarray, "x y z"],
+    most: int,
+) -> Iterator[Cluster]:
+    """The first `most` clusters of a mask."""
+    inside &= np.isfinite(values)
+    labels, count = ndimage.label(inside, _NEIGHBOURS)
+    own = labels[inside] - 1
+    peaks = np.zeros(count, np.float32)
+    np.maximum.at(peaks, own, np.abs(values[inside]))
+    order = np.lexsort((-peaks, -np.bincount(own, minlength=count)))  # ties in order of the array
+    boxes = ndimage.find_objects(labels)
+    for number in order[:most].tolist():
+        box = boxes[number]
+        ijk = np.argwhere(labels[box] == number + 1) + [side.start for side in box]
+        yield _cluster(values, affine, ijk)
+
+
+def _cluster(
+    values: Float32[np.ndarray, "x y z"], affine: Float64[np.ndarray, "4 4"], ijk: Int[np.ndarray, "voxels 3"]
+) -> Cluster:
+    weights = np.abs(values[tuple(ijk.T)].astype(np.float64))
+    i, j, k = ijk[int(weights.argmax())].tolist()
+    return Cluster(
+        voxels=len(ijk),
+        mm3=len(ijk) * abs(float(np.linalg.det(affine[:3, :3]))),
+        peak=float(values[i, j, k]),
+        peak_ijk=(i, j, k),
+        peak_mm=_mm(affine, np.array([i, j, k], np.float64)),
+        centre_mm=_mm(affine, weights @ ijk / weights.sum()),
+    )
+
+
+def _mm(affine: Float64[np.ndarray, "4 4"], ijk: Float64[np.ndarray, "3"]) -> Millimetres:
+    x, y, z = (affine[:3, :3] @ ijk + affine[:3, 3]).tolist()
+    return x, y, z

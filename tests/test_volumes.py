@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import json
 import warnings
 from pathlib import Path
 
@@ -304,3 +305,72 @@ def test_a_written_map_says_what_it_is(tmp_path):
     assert (image.header["cal_min"], image.header["cal_max"]) == (0, np.float32(volume.data.max() / 100))
     assert np.array_equal(np.asarray(image.dataobj), volume.data / 100)
     assert path.read_bytes()[4:8] == bytes(4)  # gzip's time
+
+
+SPEC = {
+    "network": "brain2d",
+    "target": "größer als „gesund“",
+    "layer": None,
+    "parameters": {"steps": 50, "noise": 0.15, "fills": ["mean", "zero"], "smooth": True},
+}
+
+
+@pytest.mark.parametrize("spec", [{}, SPEC, {"long": "x" * 5000}, {"a": "b" * 3}, {"a": "b" * 4}])
+def test_a_written_map_holds_how_it_was_made(tmp_path, spec):
+    own = np.diag([-2.0, 3, 4, 1])[[0, 2, 1, 3]]  # to the left, up, to the front
+    image = nib.Nifti1Image(values((4, 5, 6)), own)
+    image.set_sform(own, 4)
+    source = tmp_path / "own.nii"
+    nib.save(image, source)
+    volume = read_volume(source)
+    data = values(volume.data.shape, 7)
+    path = tmp_path / "map.nii.gz"
+    path.write_bytes(write_map(volume, data, "Grad-CAM", spec))
+    assert path.read_bytes() == write_map(volume, data.copy(), "Grad-CAM", dict(reversed(spec.items())))
+    written = nib.load(path)
+    (extension,) = written.header.extensions
+    assert extension.get_code() == 6
+    assert json.loads(extension.text) == spec
+    assert extension.content.isascii()
+    block = gzip.decompress(path.read_bytes())
+    head = nib.Nifti1Header(block[:348])
+    assert head["vox_offset"] % 16 == 0
+    assert head["vox_offset"] + data.nbytes == len(block)
+    assert block[348:352] == b"\1\0\0\0"
+    assert np.array_equal(written.affine, own)
+    assert written.header["sform_code"] == 4
+    seen = nib.as_closest_canonical(written)
+    assert np.array_equal(np.asarray(seen.dataobj), data)
+    assert np.array_equal(seen.affine, volume.affine)
+    plain = nib.Nifti1Image.from_bytes(gzip.decompress(write_map(volume, data)))
+    assert list(plain.header.extensions) == []
+    assert np.array_equal(np.asarray(plain.dataobj), np.asarray(written.dataobj))
+
+
+def test_a_written_map_is_read_again_as_a_volume(tmp_path):
+    volume = read_volume(SAMPLES["brain_tumour"].path)
+    path = tmp_path / "map.nii.gz"
+    path.write_bytes(write_map(volume, volume.data / 7, "again", SPEC))
+    again = read_volume(path)
+    assert np.array_equal(again.data, volume.data / 7)
+    assert np.array_equal(again.affine, volume.affine)
+
+
+def test_what_is_not_known_of_a_map_is_written_as_0(folder):
+    volume = read(folder, nifti(values((3, 4, 5))))
+    data = values((3, 4, 5), 3)
+    data[0], data[1, 1, 1], data[2, 2, 2] = np.nan, np.inf, -np.inf
+    kept = data.copy()
+    written = nib.Nifti1Image.from_bytes(gzip.decompress(write_map(volume, data)))
+    assert np.array_equal(np.asarray(written.dataobj), np.where(np.isfinite(data), data, 0))
+    finite = np.append(data[np.isfinite(data)], 0)
+    assert (written.header["cal_min"], written.header["cal_max"]) == (finite.min(), finite.max())
+    assert np.array_equal(data, kept, equal_nan=True)
+
+
+@pytest.mark.parametrize("spec", [{"a": object()}, {"a": float("nan")}, {"a": {1, 2}}])
+def test_a_description_that_json_cannot_hold_is_refused(folder, spec):
+    volume = read(folder, nifti(values((3, 4, 5))))
+    with pytest.raises(ImageError, match="cannot be written as JSON") as caught:
+        write_map(volume, volume.data, "map", spec)
+    assert_sentence(caught.value)

@@ -1,10 +1,13 @@
 """The door through which volumes come in, from files that a stranger sent, and maps go out on the file's own grid."""
 
 import gzip
+import json
 import math
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,6 +21,7 @@ from vislib.volume_archive import unzipped
 from vislib.volume_formats import WANTED, Block, Opened, Source, find
 
 AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of all
+_COMMENT = 6  # NIfTI-1's code of a header extension that is a text
 
 
 def read_volume(path: Path, name: str | None = None, time: int = 0) -> Volume:
@@ -57,20 +61,45 @@ def read_dicom(folder: Path, name: str | None = None, time: int = 0) -> Volume:
     return read_volume(folder, name, time)
 
 
-def write_map(volume: Volume, data: Float32[np.ndarray, "x y z"], describes: str = "map") -> bytes:
+def write_map(
+    volume: Volume,
+    data: Float32[np.ndarray, "x y z"],
+    describes: str = "map",
+    spec: Mapping[str, Any] | None = None,
+) -> bytes:
     """Write a map over the volume as .nii.gz (NIfTI-1, float32) on the file's own grid, with its affines and codes.
 
-    The same map gives the same bytes. `describes` goes into the header's free text, 79 bytes at most. Raises
-    ImageError for a map on another grid.
+    The same map gives the same bytes. `describes` goes into the header's free text, 79 bytes at most; `spec`, all
+    that the map depends on, as JSON into a header extension of code 6 (comment). What is not finite is written as 0,
+    as outside a mask: viewers take statistics and colour ranges of all voxels, and not every one knows NaN. Raises
+    ImageError for a map on another grid and for a `spec` that JSON cannot hold.
     """
     check_grid(data, volume.data.shape)
+    extension = b"" if spec is None else _comment(spec)
     header = volume.own.copy()
-    header["vox_offset"] = header.single_vox_offset
+    header["vox_offset"] = header.single_vox_offset + len(extension)
     header["descrip"] = f"vislib: {describes}".encode("ascii", "replace")[:79]
     header.set_intent("estimate", name="vislib map")
     values = as_own(data, volume.orientation).astype("<f4")
+    values[~np.isfinite(values)] = 0
     header["cal_min"], header["cal_max"] = values.min(), values.max()
-    return gzip.compress(header.binaryblock + bytes(4) + values.tobytes(order="F"), 6, mtime=0)
+    announced = bytes((bool(extension), 0, 0, 0))
+    parts = (header.binaryblock, announced, extension, values.tobytes(order="F"))
+    return gzip.compress(b"".join(parts), 6, mtime=0)
+
+
+def _comment(spec: Mapping[str, Any]) -> bytes:
+    """A header extension with `spec` as JSON; its length is a multiple of 16, as NIfTI-1 wants it."""
+    try:
+        text = json.dumps(dict(spec), sort_keys=True, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError) as error:
+        raise ImageError(
+            f"A map's description cannot be written as JSON ({error}): give texts, finite numbers, lists and "
+            "dictionaries of them."
+        ) from error
+    size = 8 + len(text)
+    size += -size % 16
+    return struct.pack("<ii", size, _COMMENT) + text.ljust(size - 8, b"\0")
 
 
 def _read(source: Source, name: str, time: int) -> Volume:

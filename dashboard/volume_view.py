@@ -1,6 +1,7 @@
 """A volume in its three planes, with a map over it and an outline, cut and coloured in the browser.
 
-The drawing is plain JavaScript in `dist/planes.js` and `dist/volume*.js`; what is said of a property here holds there too.
+The drawing is plain JavaScript in `dist/planes.js` and `dist/volume*.js`; what is said of a property here
+holds there too.
 """
 
 from typing import ClassVar
@@ -18,7 +19,7 @@ _WIDE = 100  # windows that the codes reach on both sides of the window
 PLANE = "^(axial|coronal|sagittal|)$"
 
 _PARTS = ("lens", "planes", "volume_facts", "volume_model", "volume")
-_SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
+SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
 
 
 class VolumeView(LayoutDOM):
@@ -38,7 +39,7 @@ class VolumeView(LayoutDOM):
     or 0, shows the middle again.
     """
 
-    __javascript__: ClassVar[list[str]] = _SCRIPTS
+    __javascript__: ClassVar[list[str]] = SCRIPTS
 
     volume = Bytes(
         default=b"", help="Codes of the voxels, uint8 or little-endian uint16, z fastest; empty for none."

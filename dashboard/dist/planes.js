@@ -105,6 +105,11 @@
     return {...rest, step, from, width: shape[columns], height: shape[rows], column: strides[columns], row: strides[rows]}
   }
 
+  /** The part of a layer from one column and row to another. */
+  function cropped(layer, left, right, bottom, top) {
+    return {...layer, from: layer.from + left * layer.column + bottom * layer.row, width: right - left + 1, height: top - bottom + 1}
+  }
+
   /** A layer with every n-th column and row. */
   function thinned(layer, n) {
     const {width, height, column, row, step} = layer
@@ -302,6 +307,6 @@
   }
 
   Object.assign(kit, {
-    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, clamp, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
+    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
   })
 })

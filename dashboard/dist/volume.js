@@ -6,7 +6,7 @@
   const {FACTS_CSS, Facts} = kit  // of volume_facts.js
   const {VolumeModel} = kit  // of volume_model.js
 
-  const GAP = 3, MARGIN = 19, FACTS = {width: 292, height: 244}, LARGEST_ZOOM = 32
+  const GAP = 3, MARGIN = 19, FACTS = {width: 292, height: 284}, LARGEST_ZOOM = 32
   const NOTCH = 60, CREEP = 30                // pixels of a wheel that turns by notches, and of one that does not, for a slice
   const TWICE = 150, LEVEL = 300              // pixels of a drag that doubles the window, or moves it by its width
   const EMPTY = () => new ArrayBuffer(0)

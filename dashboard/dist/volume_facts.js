@@ -28,8 +28,8 @@
       border: 2px solid var(--accent, #0b7a6b); background: var(--surface, #fff); }
     input::-moz-range-thumb { box-sizing: border-box; width: 12px; height: 12px; border-radius: 50%; border: 2px solid var(--accent, #0b7a6b); background: var(--surface, #fff); }
     input:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: -2px; border-radius: 4px; }
-    dl { display: grid; grid-template-columns: 58px minmax(0, 1fr); margin: 0 0 5px; }
-    dt { color: var(--quiet, #5b6572); } dd { margin: 0; white-space: nowrap; }
+    dl { display: flex; gap: 6px; margin: 0 0 5px; }
+    dt { color: var(--quiet, #5b6572); } dd { margin: 0 16px 0 0; white-space: nowrap; }
     .scale { position: relative; height: 44px; font-size: 11px; line-height: 14px; }
     .scale .head { display: flex; justify-content: space-between; gap: 8px; color: var(--quiet, #5b6572); } .head b { font-weight: 400; }
     .scale canvas { left: 0; top: 17px; width: 100%; height: 7px; border-radius: 2px; background: var(--sunken, #eceef1); box-shadow: 0 0 0 1px var(--line, #d8dce2); }
@@ -170,5 +170,5 @@
     }
   }
 
-  Object.assign(kit, {FACTS_CSS, Facts})
+  Object.assign(kit, {FACTS_CSS, Facts, minus, tenths})
 })

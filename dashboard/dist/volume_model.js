@@ -66,7 +66,9 @@
     }
 
     /** The codes of a plane. */
-    layer(plane, at) { return layer_of(this.held.array, plane, at) }
+    layer(plane, at) { return this.coarse_layer(plane, at) }
+
+    coarse_layer(plane, at) { return layer_of(this.held.array, plane, at) }
 
     /** The values at a voxel. */
     values_at(ijk) {

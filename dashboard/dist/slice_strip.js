@@ -1,0 +1,399 @@
+// SliceStrip: thumbnails along one axis of a volume and how strong the map is in each slice; documented in dashboard/slice_strip.py.
+(globalThis.vislib_parts ??= []).push((kit) => {
+  "use strict"
+  const {LayoutDOM, StageView, register, register_models, element, put_text, put_attribute, fit_canvas, number_text} = kit
+  const {INDICES, LETTERS, PLANES, Sheet, clamp, cropped, lie, thinned, to_mm} = kit  // of planes.js
+  const {minus, tenths} = kit  // of volume_facts.js
+
+  const SIDE = 18, BARS = 24, GAP = 3, BETWEEN = 2   // pixels beside, below and between the thumbnails
+  const NARROWEST = 56, WIDEST = 72
+  const PAUSE = 200, PIECE = 4                       // ms between two redraws, and of work before the browser may do something else
+  const SAMPLES = 1e6                                // voxels looked at to find what is empty ...
+  const FULL = .1, SOME = .005                       // ... which has less than this share above this share of the window
+  const STRONG = .5                                  // of the map's largest value: slices that are never left out
+
+  const CSS = `
+    .stage { cursor: pointer; touch-action: none; user-select: none; border-radius: 3px; }
+    .stage:not(.filled) { cursor: default; background: var(--sunken, #eceef1); }
+    .stage:not(.filled) > :not(.placeholder) { display: none; }
+    .inner { position: absolute; inset: 0 ${SIDE}px; }
+    .letter { position: absolute; top: 0; bottom: ${BARS + GAP}px; width: ${SIDE}px; display: flex; align-items: center; justify-content: center;
+      color: var(--quiet, #5b6572); font: 650 12px/1 var(--bokeh-base-font, sans-serif); }
+    .letter:last-of-type { right: 0; }
+    svg { position: absolute; left: 0; bottom: 0; width: 100%; height: ${BARS}px; border-bottom: 1px solid var(--line, #d8dce2); box-sizing: border-box; }
+    path { fill: var(--accent, #0b7a6b); } path.weak { opacity: .38; }
+    .mark, .aim { position: absolute; left: 0; top: 0; bottom: 0; width: 2px; margin-left: -1px; pointer-events: none; }
+    .mark { background: var(--accent, #0b7a6b); box-shadow: 0 0 0 1px var(--surface, #fff); }
+    .aim { background: var(--quiet, #5b6572); opacity: .7; }
+    .tip { left: 0; top: 2px; }
+    [hidden] { display: none; }`
+
+  const idle = globalThis.requestIdleCallback == null
+    ? (work) => setTimeout(() => work({timeRemaining: () => PIECE}), 50)
+    : (work) => requestIdleCallback(work, {timeout: 1000})
+
+  // ---- what is worth showing: generators that stop now and then -------------------------------------------------
+
+  /** First and last slice along each axis that are not empty of values above one. */
+  function* filled({codes, shape, strides}, above) {
+    const every = Math.max(1, Math.floor(Math.cbrt(codes.length / SAMPLES))), sizes = shape.map((size) => Math.ceil(size / every))
+    const counts = sizes.map((size) => new Uint32Array(size))
+    for (let x = 0; x < sizes[0]; x++, yield) {
+      for (let y = 0; y < sizes[1]; y++) {
+        const from = every * (x * strides[0] + y * strides[1])
+        for (let z = 0; z < sizes[2]; z++) {
+          if (codes[from + every * z] <= above) continue
+          counts[0][x] += 1
+          counts[1][y] += 1
+          counts[2][z] += 1
+        }
+      }
+    }
+    return counts.map((found, axis) => {
+      const least = SOME * sizes.reduce((product, size) => product * size, 1) / sizes[axis]
+      const first = found.findIndex((count) => count > least), last = found.findLastIndex((count) => count > least)
+      return first < 0 ? [0, shape[axis] - 1] : [first * every, Math.min(shape[axis], (last + 1) * every) - 1]
+    })
+  }
+
+  /** The largest value of a map, or the largest |value| of a signed one, in each slice along each axis. */
+  function* strengths({map, shape: [nx, ny, nz]}, {map_low, map_high, signed}) {
+    const most = [nx, ny, nz].map((size) => new Float32Array(size)), step = (map_high - map_low) / 65534, zero = 1 - map_low / step
+    for (let x = 0, at = 0; x < nx; x++, yield) {
+      for (let y = 0; y < ny; y++) {
+        let row = 0
+        for (let z = 0; z < nz; z++, at++) {
+          const code = map[at], over = code - zero, size = over >= 0 ? over : signed && code > 0 ? -over : 0
+          if (size > most[2][z]) most[2][z] = size
+          if (size > row) row = size
+        }
+        if (row > most[1][y]) most[1][y] = row
+        if (row > most[0][x]) most[0][x] = row
+      }
+    }
+    for (const one of most) one.forEach((size, at) => { one[at] = size * step })
+    return most
+  }
+
+  // ---- SliceStrip -----------------------------------------------------------------------------------------------
+
+  class SliceStripView extends StageView {
+    initialize() {
+      super.initialize()
+      this.sheet = new Sheet()
+      this.work = null         // the generator that is at it
+      this.dirty = false       // whether it is to begin anew
+      this.last = -Infinity    // when it ended
+      this.drawn = ""          // what is on the canvas
+      this.span = null         // first and last slice that are shown
+      this.parts = new Map()   // what was found out about the volume and the map, each by its bytes
+      this.hovered = null
+    }
+
+    connect_signals() {
+      super.connect_signals()
+      const {model} = this, p = model.view.properties
+      this.on_change([p.i, p.j, p.k, model.properties.placeholder, model.properties.description], () => this.request())
+      const looks = [p.tick, p.stale, p.window_low, p.window_high, p.palette, p.opacity, p.threshold, p.alpha_by_value, p.map_palette,
+                     p.diverging, p.show_map, p.radiological, p.plane, model.properties.plane]
+      this.on_change(looks, () => {
+        this.refresh()
+        this.request()
+      })
+    }
+
+    stylesheets() { return [...super.stylesheets(), CSS] }
+
+    remove() {
+      clearTimeout(this.timer)
+      this.work = null
+      super.remove()
+    }
+
+    furnish() {
+      Object.assign(this.stage, {tabIndex: 0})
+      this.inner = element(this.stage, "div", "inner")
+      this.letters = [0, 1].map(() => element(this.stage, "span", "letter"))
+      this.canvas = element(this.inner, "canvas")
+      const make = (parent, tag) => parent.appendChild(document.createElementNS("http://www.w3.org/2000/svg", tag))
+      this.bars = make(this.inner, "svg")
+      this.bars.setAttribute("preserveAspectRatio", "none")
+      this.paths = ["strong", "weak"].map((name) => {
+        const path = make(this.bars, "path")
+        path.setAttribute("class", name)
+        return path
+      })
+      this.aim = element(this.inner, "div", "aim")
+      this.mark = element(this.inner, "div", "mark")
+      this.tip = element(this.inner, "span", "chip tip")
+      this.drawn = ""
+      this.listen()
+      this.refresh()
+    }
+
+    get held() {
+      const {held} = this.model.view
+      return held?.grid == null ? null : held
+    }
+
+    get plane() {
+      const wanted = this.model.plane || this.model.view.plane || "axial"
+      return PLANES.find(({name}) => name == wanted)
+    }
+
+    get at() { return this.model.view.ijk[this.plane.across] }
+
+    /** mm along the axis in the middle of a slice. */
+    mm(at) {
+      const {grid} = this.held, {across} = this.plane, middle = grid.shape.map((size) => (size - 1) / 2)
+      middle[across] = at
+      return to_mm(grid, middle)[across]
+    }
+
+    // ---- painting
+
+    /** What is at its place at once: all but the thumbnails and the bars. */
+    repaint() {
+      const {width, height} = this.box
+      if (width == 0 || height == 0) return
+      const held = this.held, ready = held != null && this.span?.of == `${held.grid.shape} ${this.plane.name}`
+      this.stage.classList.toggle("filled", ready)
+      put_text(this.placeholder, held == null ? this.model.placeholder : "")
+      if (this.shown != `${width} ${height}`) this.refresh()
+      if (ready) {
+        this.mark.style.transform = `translateX(${this.place_of(this.at).toFixed(1)}px)`
+        LETTERS[this.plane.across].forEach((letter, end) => put_text(this.letters[end], letter))
+        this.point()
+      }
+      this.words(ready)
+    }
+
+    words(ready) {
+      const {model, stage} = this, {across, name} = this.plane
+      put_attribute(stage, "role", ready ? "slider" : "img")
+      const said = [model.description || `Strip of ${name} slices`]
+      if (!ready) said.push(model.placeholder)
+      else {
+        const most = this.strongest
+        if (most != null) said.push(`the map is strongest in ${this.name_of(most)}`)
+        const values = {min: 0, max: this.held.grid.shape[across] - 1, now: this.at, text: this.name_of(this.at)}
+        for (const [key, value] of Object.entries(values)) put_attribute(stage, `aria-value${key}`, value)
+      }
+      put_attribute(stage, "aria-label", said.filter((one) => one != "").join(": "))
+    }
+
+    name_of(at) {
+      const {across} = this.plane
+      return `${INDICES[across]} ${at}, ${"xyz"[across]} ${tenths(this.mm(at))} mm`
+    }
+
+    get room() { return Math.max(1, this.box.width - 2 * SIDE) }
+
+    /** Where the middle of a slice is. */
+    place_of(at) {
+      const {first, last} = this.span
+      return clamp((at - first + .5) / (last - first + 1), 0, 1) * this.room
+    }
+
+    slice_at(x) {
+      const {first, last} = this.span
+      return clamp(Math.floor(first + x / this.room * (last - first + 1)), first, last)
+    }
+
+    // ---- thumbnails and bars, when the browser has nothing else to do
+
+    refresh() {
+      this.dirty = true
+      if (this.timer != null || this.work != null) return
+      this.timer = setTimeout(() => {
+        this.timer = null
+        this.dirty = false
+        this.work = this.redraw()
+        this.go_on()
+      }, Math.max(0, this.last + PAUSE - performance.now()))
+    }
+
+    go_on() {
+      idle((deadline) => {
+        if (this.work == null || this.is_destroyed) return
+        const start = performance.now()
+        let done = false
+        do done = this.work.next().done
+        while (!done && performance.now() - start < PIECE && deadline.timeRemaining() > 1)
+        this.model.longest = Math.max(this.model.longest, performance.now() - start)
+        if (!done) return this.go_on()
+        this.work = null
+        this.last = performance.now()
+        if (this.dirty) this.refresh()
+      })
+    }
+
+    /** What was found out about an array, found out again only for other bytes. */
+    *known(which, array, key, find) {
+      const old = this.parts.get(which)
+      if (old?.array?.buffer === array?.buffer && old?.key == key) return old.found
+      const found = array == null ? null : yield* find()
+      this.parts.set(which, {array, key, found})
+      return found
+    }
+
+    *redraw() {
+      const {held, plane, model: {view}} = this, {width, height} = this.box
+      if (held == null || width == 0 || height == 0) return
+      this.shown = `${width} ${height}`
+      const {array} = held, above = this.empty_below()
+      const inside = yield* this.known("filled", array.codes, "", () => filled(array, above))
+      const strong = yield* this.known("strengths", array.map, held.signed, () => strengths(array, held))
+      if (view.held !== held || plane !== this.plane) return  // there is an update: it has asked for its own
+      this.span = this.spanned(inside[plane.across], strong?.[plane.across] ?? null)
+      const volume = view.volume_colours, map = view.map_colours, flip = plane.columns == 0 && view.radiological
+      this.draw_bars(map == null ? null : strong[plane.across])
+      this.request()
+      const cells = this.cells(inside, flip), key = [array.id, plane.name, flip, volume.key, map?.key, ...Object.values(cells), this.shown].join()
+      if (key == this.drawn) return
+      this.drawn = ""
+      const context = this.canvas.getContext("2d"), ratio = window.devicePixelRatio || 1
+      fit_canvas(this.canvas, this.room, cells.height)
+      context.setTransform(ratio, 0, 0, ratio, 0, 0)
+      for (let n = 0; n < cells.count; n++, yield) this.draw(context, cells, n, volume.table, map?.weights)
+      this.drawn = key
+      this.model.draws += 1
+    }
+
+    /** The code of the volume above which there is something. */
+    empty_below() {
+      const {window_low, window_high, held: {array, value_low, value_high}} = this.model.view
+      const value = window_low + FULL * (window_high - window_low), largest = array.codes instanceof Uint8Array ? 255 : 65535
+      return (value - value_low) / (value_high - value_low) * largest
+    }
+
+    /** First and last slice of the grid that are shown: those with something in them, and those where the map is strong. */
+    spanned([first, last], strong) {
+      const {held: {array: {step}, grid: {shape}}, plane: {across, name}} = this
+      if (strong != null) {
+        const least = STRONG * Math.max(...strong), shown = (size) => size > 0 && size >= least
+        const from = strong.findIndex(shown), to = strong.findLastIndex(shown)
+        if (from >= 0) [first, last] = [Math.min(first, from), Math.max(last, to)]
+      }
+      return {of: `${shape} ${name}`, first: first * step, last: Math.min(shape[across] - 1, last * step + step - 1), step, strong}
+    }
+
+    get strongest() {
+      const {strong, step} = this.span
+      if (strong == null || !this.model.view.show_map) return null
+      const most = Math.max(...strong)
+      return most > 0 ? strong.indexOf(most) * step : null
+    }
+
+    draw_bars(strong) {
+      const {first, last, step} = this.span, {threshold, held: {limit}} = this.model.view, said = ["", ""]
+      const most = strong == null ? 0 : Math.max(...strong)
+      if (most > 0) {
+        for (let n = first / step; n * step <= last; n++) {
+          const left = n * step - first, top = (1 - strong[n] / most).toFixed(4)
+          if (strong[n] > 0) said[strong[n] >= threshold * limit ? 0 : 1] += `M${left} 1V${top}H${Math.min(left + step, last - first + 1)}V1Z`
+        }
+      }
+      put_attribute(this.bars, "viewBox", `0 0 ${last - first + 1} 1`)
+      this.paths.forEach((path, n) => put_attribute(path, "d", said[n]))
+    }
+
+    /** How many thumbnails there are, their room, and what is cut of each: the rectangle outside of which all slices are empty. */
+    cells(inside, flip) {
+      const {plane: {columns, rows}, held: {grid: {voxel}, array: {step}}} = this, {first, last} = this.span
+      const [left, right] = inside[columns], [bottom, top] = inside[rows]
+      const wide = (right - left + 1) * step * voxel[columns], high = (top - bottom + 1) * step * voxel[rows]
+      const height = Math.max(8, this.box.height - BARS - GAP), fitting = clamp(height * wide / high, NARROWEST, WIDEST)
+      const count = clamp(Math.round(this.room / fitting), 1, last - first + 1), room = this.room / count
+      const scale = Math.min((room - BETWEEN) / wide, height / high)
+      return {count, room, height, left, right, bottom, top, wide: wide * scale, high: high * scale, flip}
+    }
+
+    draw(context, {count, room, height, left, right, bottom, top, wide, high, flip}, n, table, weights) {
+      const {first, last} = this.span, at = Math.floor(first + (n + .5) / count * (last - first + 1))
+      const whole = cropped(this.model.view.coarse_layer(this.plane, at), left, right, bottom, top)
+      const layer = thinned(whole, Math.max(1, Math.floor(whole.width / wide / (window.devicePixelRatio || 1))))
+      this.sheet.cut(layer, flip, table, weights)
+      const x = n * room, [across, along] = [wide / whole.width, high / whole.height]
+      const box = lie({...layer, step: layer.step / whole.step}, whole.width, whole.height, flip)
+      context.save()
+      context.beginPath()
+      context.rect(x, 0, room - BETWEEN, height)
+      context.clip()
+      context.fillStyle = "#000"
+      context.fillRect(x, 0, room - BETWEEN, height)
+      context.imageSmoothingQuality = "medium"
+      context.drawImage(this.sheet.canvas, x + (room - BETWEEN - wide) / 2 + box[0] * across, (height - high) / 2 + box[1] * along, box[2] * across, box[3] * along)
+      Object.assign(context, {font: `10px ${getComputedStyle(this.stage).fontFamily}`, fillStyle: "#eef2f5", shadowColor: "#000", shadowBlur: 3})
+      for (let twice = 0; twice < 2; twice++) context.fillText(minus(this.mm(at).toFixed(0)), x + 3, height - 4)
+      context.restore()
+    }
+
+    // ---- pointer and keys
+
+    listen() {
+      const {stage} = this
+      const where = ({clientX}) => this.slice_at(clientX - this.inner.getBoundingClientRect().left)
+      const go = (event) => this.model.view.move({[this.plane.across]: where(event)})
+      const end = () => {
+        if (!this.dragged) return
+        this.dragged = false
+        this.model.view.tell()
+      }
+      stage.addEventListener("pointerdown", (event) => {
+        if (event.button != 0 || !this.usable) return
+        stage.setPointerCapture(event.pointerId)
+        this.dragged = true
+        go(event)
+      })
+      stage.addEventListener("pointermove", (event) => {
+        if (!this.usable) return
+        this.hovered = where(event)
+        if (this.dragged) go(event)
+        this.point()
+      })
+      stage.addEventListener("pointerleave", () => {
+        this.hovered = null
+        this.point()
+      })
+      for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, end)
+      stage.addEventListener("keydown", (event) => { if (this.press(event)) event.preventDefault() })
+    }
+
+    get usable() { return this.stage.classList.contains("filled") }
+
+    /** The line and the words at the pointer. */
+    point() {
+      const {hovered: at} = this, {strong, step} = this.span ?? {}
+      this.aim.hidden = this.tip.hidden = at == null
+      if (at == null) return
+      const x = this.place_of(at), value = strong?.[Math.floor(at / step)]
+      put_text(this.tip, this.name_of(at) + (value == null || !this.model.view.show_map ? "" : ` · map ${minus(number_text(value))}`))
+      this.aim.style.transform = `translateX(${x.toFixed(1)}px)`
+      this.tip.style.transform = `translateX(${clamp(x + 6, 0, Math.max(0, this.room - this.tip.offsetWidth)).toFixed(1)}px)`
+    }
+
+    press({key, shiftKey, ctrlKey, altKey, metaKey}) {
+      if (shiftKey || ctrlKey || altKey || metaKey || !this.usable) return false
+      const {first, last} = this.span, by = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10}[key]
+      const wanted = by != null ? this.at + by : {Home: first, End: last}[key]
+      if (wanted == null) return false
+      this.model.view.move({[this.plane.across]: wanted})
+      return true
+    }
+  }
+
+  class SliceStrip extends LayoutDOM {
+    initialize() {
+      super.initialize()
+      this.draws = 0    // of all thumbnails: for tests and measurements ...
+      this.longest = 0  // ... and ms of work without a pause
+    }
+  }
+  register(SliceStrip, "SliceStrip", SliceStripView, ({AnyRef, Str}) => ({
+    view: [AnyRef()], plane: [Str, ""], placeholder: [Str, ""], description: [Str, ""],
+  }), "dashboard.slice_strip")
+  SliceStrip.override({height: 96})
+
+  register_models([SliceStrip])
+})

@@ -1,4 +1,4 @@
-"""Networks by name: the two that ship, torchvision's convolutional ones, and a person's own through a card."""
+"""Networks by name: those that ship, torchvision's convolutional ones, and a person's own through a card."""
 
 from models.cards import load, names
 from models.inputs import Sample, samples

@@ -24,7 +24,7 @@ from vislib.errors import CardError, NetworkError
 from vislib.network import Network
 
 HERE = Path(__file__).parent
-SHIPPED = ("brain2d", "brain2d-robust")
+SHIPPED = ("brain2d", "brain2d-robust", "brain3d")
 NUMBERS, WORDS = "a list of numbers", "a list of texts"
 
 

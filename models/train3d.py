@@ -38,11 +38,11 @@ class Phase:
 class Settings:
     """What a training depends on."""
 
-    volumes: int = 2688  # generated once; they fill 1 GB
+    volumes: int = 3456  # generated once; they fill 1.2 GB
     ragged: int = 3  # one batch of volumes in so many has ragged lesions, the others round ones
     made: int = 8  # volumes generated at a time
-    windows: Phase = Phase(1200, 48, 4e-3)
-    whole: Phase = Phase(500, 16, 1.5e-3)
+    windows: Phase = Phase(2000, 48, 4e-3)
+    whole: Phase = Phase(1500, 16, 1.5e-3)
     decay: float = 0.02  # of AdamW
     gain: float = 50.0  # of the averaged maps in training: a lesion fills a 200th of the volume
     rarity: float = 5.0  # weight of a cell with a lesion or a decoy, in cells without

@@ -156,7 +156,7 @@ def test_an_unknown_name_gives_one_sentence_with_a_hint():
     assert "Did you mean brain2d?" in sentence(models.load, "brain2b")
     assert "Did you mean torchvision:resnet18?" in sentence(models.load, "resnet18")
     text = sentence(models.load, "qqqq")
-    assert "brain2d, brain2d-robust" in text
+    assert "brain2d, brain2d-robust, brain3d, " in text
     assert "Did you mean" not in text
 
 
@@ -201,7 +201,9 @@ def test_weights_of_another_network_give_one_sentence_and_change_nothing():
 
 
 def test_shipped_names_come_first_and_load_with_a_source():
-    assert models.names() == ("brain2d", "brain2d-robust")
-    network = models.load("brain2d", device="cpu")
-    assert network.name == "brain2d"
-    assert "MNI152" in network.source
+    assert models.names() == ("brain2d", "brain2d-robust", "brain3d")
+    for name in models.names():
+        network = models.load(name, device="cpu")
+        assert network.name == name
+        assert network.opening in network.layers
+        assert "MNI152" in network.source

@@ -4,17 +4,23 @@ The drawing is plain JavaScript in `dist/planes.js` and `dist/volume*.js`; what 
 holds there too.
 """
 
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from itertools import count
+from math import ceil, prod
+from typing import Any, ClassVar
 
 import numpy as np
 from bokeh.core.properties import Bool, Bytes, Dict, Enum, Float, Int, Interval, List, Regex, String
+from bokeh.events import ModelEvent
 from bokeh.models import LayoutDOM
 from jaxtyping import Float32, Shaped
 
 from dashboard import palettes
+from dashboard.volume_codes import VolumeCodes, map_codes, map_reach
 
-VOXELS = 32_000_000  # that a browser is given: 64 MB as 16-bit codes, held for as long as it shows them
-_WIDE = 100  # windows that the codes reach on both sides of the window
+VOXELS = (
+    32_000_000  # that a browser is given at once: 64 MB as 16-bit codes, held for as long as it shows them
+)
 
 PLANE = "^(axial|coronal|sagittal|)$"
 
@@ -22,11 +28,46 @@ _PARTS = ("lens", "planes", "volume_facts", "volume_model", "volume")
 SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
 
 
+class PlaneWanted(ModelEvent):
+    """The crosshair rests in a volume that the browser holds coarsely; nothing in it is to be believed."""
+
+    event_name = "vislib_plane_wanted"
+
+    def __init__(self, model: "VolumeView | None", tick: Any = 0, axis: Any = 0, index: Any = 0) -> None:
+        super().__init__(model)
+        self.tick, self.axis, self.index = tick, axis, index
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What is shown coarsely, as it is; only referred to."""
+
+    data: np.ndarray
+    codes: VolumeCodes
+    mask: np.ndarray | None
+    map: np.ndarray | None = None
+    map_high: float = 1.0
+
+    def plane(self, axis: int, index: int) -> dict[str, bytes]:
+        """One slice's codes of the volume, of the map and of the mask."""
+        data, values, mask = (
+            None if array is None else np.moveaxis(array, axis, 0)[index]
+            for array in (self.data, self.map, self.mask)
+        )
+        assert data is not None
+        return {
+            "sharp_volume": self.codes.of(data).tobytes(),
+            "sharp_map": b"" if values is None else map_codes(values, self.map_high).tobytes(),
+            "sharp_mask": b"" if mask is None else (mask != 0).astype(np.uint8).tobytes(),
+        }
+
+
 class VolumeView(LayoutDOM):
     """Coronal, sagittal and axial plane of a volume through one crosshair, all at one scale, and facts about it.
 
     Nothing of an update is shown before `tick` grows: set it last, or call `show` and `set_map`. Everything else,
-    crosshair, window and how the map looks, is drawn by the browser alone, as soon as it changes.
+    crosshair, window and how the map looks, is drawn by the browser alone, as soon as it changes. Of more than VOXELS
+    voxels it holds a coarse copy, and asks for the planes through the crosshair as they are once that rests.
 
     As FSLeyes shows volumes by default, radiological: the patient's right on the left of the screen in the axial
     and coronal planes; the sagittal plane has the patient's front on the right in both conventions. Axes are those
@@ -44,6 +85,7 @@ class VolumeView(LayoutDOM):
     volume = Bytes(
         default=b"", help="Codes of the voxels, uint8 or little-endian uint16, z fastest; empty for none."
     )
+    step = Int(default=1, help="`volume`, `map` and `mask` hold every so many-th voxel along each axis.")
     shape = List(Int, default=[], help="Voxels along x, y and z, which run right, front and up.")
     affine = List(
         Float,
@@ -64,7 +106,7 @@ class VolumeView(LayoutDOM):
         default=b"",
         help="Codes of a map on the volume's grid, little-endian uint16: 0 is not a number; empty for none.",
     )
-    map_shape = List(Int, default=[], help="Its shape, which must be `shape`.")
+    map_shape = List(Int, default=[], help="Its shape, which must be that of `volume`.")
     map_low = Float(default=-1.0, help="The value of its code 1.")
     map_high = Float(default=1.0, help="The value of its code 65535; 0 is exact where it is -`map_low`.")
     signed = Bool(default=False, help="Diverging colours around 0; else sequential ones from 0 up.")
@@ -79,6 +121,11 @@ class VolumeView(LayoutDOM):
     show_map = Bool(default=True)
 
     mask = Bytes(default=b"", help="One byte a voxel, not 0 inside; its contour is drawn in every plane.")
+
+    sharp = List(Int, default=[], help="The plane that follows: tick, axis across, slice; set after it.")
+    sharp_volume = Bytes(default=b"", help="Codes of all its voxels where `step` is not 1.")
+    sharp_map = Bytes(default=b"", help="Codes of the map in it.")
+    sharp_mask = Bytes(default=b"", help="The mask in it.")
 
     i = Int(default=0, help="Crosshair, voxel along x; set by the browser, which tells it 5 times a second.")
     j = Int(default=0, help="The same along y.")
@@ -110,6 +157,8 @@ class VolumeView(LayoutDOM):
     def __init__(self, **kwargs: object) -> None:
         # No default: Bokeh does not send those.
         super().__init__(**{"luts": palettes.tables(), **kwargs})
+        self._whole: _Whole | None = None
+        self.on_event(PlaneWanted, self._send_plane)
 
     def show(
         self,
@@ -122,22 +171,29 @@ class VolumeView(LayoutDOM):
 
         Whole numbers that span at most 255 become uint8 codes and stay what they are; others become uint16 codes
         over their whole range, but for what lies more than 100 windows outside the window, which is shown and told
-        as that. What is not finite becomes the smallest value. The crosshair goes to the middle of a new grid.
-        Raises ValueError for an array that is no volume, for more than VOXELS voxels (to show every second voxel
-        or a part of it is the caller's choice), for a mask of another shape and for an affine that is not RAS+.
+        as that. What is not finite becomes the smallest value. The crosshair goes to the middle of a new grid. Of
+        more than VOXELS voxels every second (third ...) along each axis is sent, and `data`, `mask` and the map are
+        referred to, until something else is shown, for planes through the crosshair: they must not change.
+        Raises ValueError for an array that is no volume, for a mask of another shape and for an affine that is not
+        RAS+.
         """
         _check(data, affine, mask)
-        codes, low, high = _coded(data, *window)
+        codes, step = VolumeCodes.reaching(data, window), _step(data.shape)
         fresh = list(data.shape) != self.shape
+        self._whole = _Whole(data, codes, mask) if step > 1 else None
+        self._forget_plane()
         self.update(
-            volume=codes,
+            volume=codes.of(data[::step, ::step, ::step]).tobytes(),
+            step=step,
             shape=list(data.shape),
             affine=[float(one) for one in np.asarray(affine, float).flat],
-            value_low=low,
-            value_high=high,
+            value_low=codes.low,
+            value_high=codes.high,
             window_low=float(window[0]),
             window_high=float(window[1]),
-            mask=b"" if mask is None else (np.asarray(mask) != 0).astype(np.uint8).tobytes(),
+            mask=b""
+            if mask is None
+            else (np.asarray(mask)[::step, ::step, ::step] != 0).astype(np.uint8).tobytes(),
         )
         if fresh:
             self.update(**{name: size // 2 for name, size in zip("ijk", data.shape, strict=True)})
@@ -159,32 +215,42 @@ class VolumeView(LayoutDOM):
             raise ValueError(
                 f"The map is of shape {values.shape}, the volume of {tuple(self.shape)}: resample it."
             )
-        low, high, peak = -1.0, 1.0, 0.0
+        high, peak, coarse = 1.0, 0.0, None
         if values is not None:
-            sheet = values.reshape(len(values), -1)
-            high = palettes.largest(sheet, signed=True) or 1.0
-            low, peak = -high, palettes.largest(sheet, signed)
-        self.map = b"" if values is None else _map_codes(values, high)
-        self.map_shape = [] if values is None else list(values.shape)
+            reach = map_reach(values, signed=True)
+            high, peak = reach or 1.0, reach if signed else map_reach(values, signed)
+            coarse = values[:: self.step, :: self.step, :: self.step]
+        if self._whole is not None:
+            self._whole = replace(self._whole, map=values, map_high=high)
+        self.map = b"" if coarse is None else map_codes(coarse, high).tobytes()
+        self.map_shape = [] if coarse is None else list(coarse.shape)
         limit = limit if limit > 0 and peak > 0 else peak
-        self.update(map_low=low, map_high=high, signed=signed, limit=limit, progress=progress, stale=False)
+        self.update(map_low=-high, map_high=high, signed=signed, limit=limit, progress=progress, stale=False)
         self.tick += 1
 
     def clear(self) -> None:
-        """Go back to the placeholder."""
-        self.update(volume=b"", shape=[], mask=b"")
+        """Go back to the placeholder, and refer to nothing that was shown."""
+        self._whole = None
+        self._forget_plane()
+        self.update(volume=b"", step=1, shape=[], mask=b"")
         self.set_map(None)
+
+    def _forget_plane(self) -> None:
+        self.update(sharp=[], sharp_volume=b"", sharp_map=b"", sharp_mask=b"")
+
+    def _send_plane(self, event: PlaneWanted) -> None:
+        whole, asked = self._whole, (event.tick, event.axis, event.index)
+        if whole is None or not all(type(one) is int for one in asked) or event.tick != self.tick:
+            return
+        if event.axis in range(3) and event.index in range(whole.data.shape[event.axis]):
+            self.update(**whole.plane(event.axis, event.index))
+            self.sharp = list(asked)
 
 
 def _check(data: np.ndarray, affine: np.ndarray, mask: np.ndarray | None) -> None:
     if data.ndim != 3 or data.size == 0:
         raise ValueError(
             f"A volume has three axes with voxels along each; this array is of shape {data.shape}."
-        )
-    if data.size > VOXELS:
-        raise ValueError(
-            f"{data.size / 1e6:.0f} million voxels are more than the {VOXELS / 1e6:.0f} million that a browser is "
-            "given: show every second voxel, or a part."
         )
     if mask is not None and mask.shape != data.shape:
         raise ValueError(f"The mask is of shape {mask.shape}, the volume of {data.shape}: resample it.")
@@ -193,28 +259,6 @@ def _check(data: np.ndarray, affine: np.ndarray, mask: np.ndarray | None) -> Non
         raise ValueError("The axes of the affine do not run right, front and up (RAS+): reorient the volume.")
 
 
-def _coded(data: np.ndarray, window_low: float, window_high: float) -> tuple[bytes, float, float]:
-    """The codes of a volume, and what the first and the last one mean."""
-    finite = np.isfinite(data)
-    if not finite.all():
-        data = np.where(finite, data, data[finite].min() if finite.any() else np.float32(0))
-    low, high = float(data.min()), float(data.max())
-    if high - low <= 255 and np.array_equal(data, np.rint(data)):
-        return (data - np.float32(low)).astype(np.uint8).tobytes(), low, low + 255
-    reach = _WIDE * (window_high - window_low)
-    if reach > 0:
-        low, high = max(low, window_low - reach), min(high, window_high + reach)
-    high = high if high > low else low + 1.0
-    codes = np.empty(data.shape, "<u2")
-    for sheet, values in zip(codes, data, strict=True):  # one at a time, in double precision
-        sheet[:] = np.clip((values.astype(float) - low) * (65535 / (high - low)) + 0.5, 0, 65535)
-    return codes.tobytes(), low, high
-
-
-def _map_codes(values: np.ndarray, high: float) -> bytes:
-    """1 to 65535 for -`high` to `high`, so that 0 is 32768; 0 for what is not a number."""
-    codes = np.empty(values.shape, "<u2")
-    for sheet, part in zip(codes, values, strict=True):
-        shares = np.clip(part.astype(float) / high, -1, 1)
-        sheet[:] = np.where(np.isnan(shares), 0, shares * 32767 + 32768.5)
-    return codes.tobytes()
+def _step(shape: tuple[int, ...]) -> int:
+    """The smallest step along all axes that leaves at most VOXELS voxels."""
+    return next(step for step in count(1) if prod(ceil(size / step) for size in shape) <= VOXELS)

@@ -271,6 +271,7 @@
         context.beginPath()
         context.rect(left, top, columns * wide, rows * high)
         context.clip()
+        context.drawImage(this.sheet.canvas, left, top, columns * wide, rows * high)  // for the last voxels, beyond the last pixels
       }
       context.drawImage(this.sheet.canvas, left + x * wide, top + y * high, width * wide, height * high)
       context.restore()

@@ -40,7 +40,7 @@
       super.connect_signals()
       const {model} = this, p = model.properties
       this.connect(p.tick.change, () => { this.take() })
-      this.on_change([p.stale, p.plane, p.progress, p.title, p.placeholder, p.description], () => this.request())
+      this.on_change([p.stale, p.sharp, p.plane, p.progress, p.title, p.placeholder, p.description], () => this.request())
       this.on_change([p.i, p.j, p.k], () => { this.moved = true })
       const looks = [p.i, p.j, p.k, p.window_low, p.window_high, p.palette, p.smooth, p.opacity, p.threshold, p.alpha_by_value,
                      p.map_palette, p.diverging, p.show_map, p.radiological]
@@ -158,6 +158,7 @@
     notes() {
       const {held} = this, notes = [...held.trouble]
       if (held.array.map != null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
+      if (held.array.step > 1) notes.push(`drawn in steps of ${held.array.step} voxels until the crosshair rests`)
       if (held.grid.tilt > 2) notes.push(`planes follow the voxels, ${held.grid.tilt.toFixed(0)}° from the patient’s axes`)
       return notes
     }
@@ -302,12 +303,13 @@
 
   class VolumeView extends VolumeModel {}
   register(VolumeView, "VolumeView", VolumeViewView, ({Bool, Bytes, Dict, Float, Int, List, Percent, Str}) => ({
-    volume: [Bytes, EMPTY], shape: [List(Int), []], affine: [List(Float), [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]],
+    volume: [Bytes, EMPTY], step: [Int, 1], shape: [List(Int), []], affine: [List(Float), [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]],
     value_low: [Float, 0], value_high: [Float, 255], window_low: [Float, 0], window_high: [Float, 255],
     palette: [Str, "grey"], smooth: [Bool, true],
     map: [Bytes, EMPTY], map_shape: [List(Int), []], map_low: [Float, -1], map_high: [Float, 1], signed: [Bool, false], limit: [Float, 0],
     opacity: [Percent, .6], threshold: [Percent, 0], alpha_by_value: [Bool, true], map_palette: [Str, "inferno"], diverging: [Str, "blue-red"],
     show_map: [Bool, true], mask: [Bytes, EMPTY], i: [Int, 0], j: [Int, 0], k: [Int, 0], plane: [Str, ""], radiological: [Bool, true],
+    sharp: [List(Int), []], sharp_volume: [Bytes, EMPTY], sharp_map: [Bytes, EMPTY], sharp_mask: [Bytes, EMPTY],
     tick: [Int, 0], ack: [Int, 0], stale: [Bool, false], progress: [Float, 1],
     title: [Str, ""], placeholder: [Str, ""], description: [Str, ""], luts: [Dict(Bytes), {}],
   }), "dashboard.volume_view")

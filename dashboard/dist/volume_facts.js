@@ -48,6 +48,7 @@
 
   const minus = (words) => words.replaceAll("-", "−")  // as wide as a plus
   const words_of = (value) => minus(number_text(value))
+  const nearly = (exact) => exact ? "" : "≈ "
   const tenths = (value) => minus((Math.round(value * 10) / 10 + 0).toFixed(1))
 
   // ---- Facts ----------------------------------------------------------------------------------------------------
@@ -145,9 +146,9 @@
       this.say_map(model, scene)
     }
 
-    say_volume({palette, window_low, window_high}, {volume, values: {volume: value}}) {
+    say_volume({palette, window_low, window_high}, {volume, values: {volume: value, exact}}) {
       const width = window_high - window_low
-      put_text(this.value, words_of(value))
+      put_text(this.value, nearly(exact.volume) + words_of(value))
       const numbers = [window_low, (window_low + window_high) / 2, window_high].map(words_of)
       this.window_scale.show(numbers, (value - window_low) / width, palette, (pixels) => {
         volume.palette.forEach((part, at) => { pixels[4 * Math.floor(at / 3) + at % 3] = part })
@@ -155,12 +156,12 @@
       }, `width ${words_of(width)}, level ${numbers[1]}`)
     }
 
-    say_map({threshold}, {map, values: {map: value}}) {
+    say_map({threshold}, {map, values: {map: value, exact}}) {
       for (const el of [this.map, this.map.previousSibling]) el.hidden = map == null
       this.map_scale.el.hidden = map == null || map.limit <= 0
       if (map == null) return
       const {signed, limit, palette, name} = map
-      put_text(this.map, Number.isNaN(value) ? "not a number" : words_of(value))
+      put_text(this.map, Number.isNaN(value) ? "not a number" : nearly(exact.map) + words_of(value))
       const numbers = signed ? [`−${words_of(limit)}`, "0", `+${words_of(limit)}`] : ["0", "", words_of(limit)]
       const share = signed ? (value / limit + 1) / 2 : value / limit
       this.map_scale.show(numbers, share, [signed, name, threshold].join(), (pixels) => {

@@ -2,14 +2,32 @@
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
   const {LayoutDOM} = kit
-  const {INDICES, clamp, grid_of, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
+  const {ModelEvent} = Bokeh.require("core/bokeh_events")
+  const {INDICES, PLANES, clamp, grid_of, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
 
   const PAUSE = 200                           // ms between two tellings of the server
+  const REST = 120                            // ms for which the crosshair rests before its planes are asked for
   const KEPT = "vislib-radiological"
 
   function codes_of(bytes, voxels) {
     if (bytes.byteLength == 0) return null
     return bytes.byteLength == voxels ? new Uint8Array(bytes) : bytes.byteLength == 2 * voxels ? new Uint16Array(bytes) : null
+  }
+
+  class PlaneWanted extends ModelEvent {
+    constructor(values) { super(); this.values = values }
+    get event_name() { return "vislib_plane_wanted" }
+    get event_values() { return {...super.event_values, ...this.values} }
+  }
+
+  /** The codes of a plane of an array that holds every `step`-th voxel, as often as the plane has voxels, row after row along its columns. */
+  function spread(codes, array, plane, at, [width, height]) {
+    const {from, column, row, step, width: columns, height: rows} = layer_of(array, plane, at), whole = new codes.constructor(width * height)
+    for (let x = 0, to = 0; x < width; x++) {
+      const start = from + Math.min(columns - 1, Math.round(x / step)) * column
+      for (let y = 0; y < height; y++, to++) whole[to] = codes[start + Math.min(rows - 1, Math.round(y / step)) * row]
+    }
+    return whole
   }
 
   /** A volume, a map and what else is seen through views of it. */
@@ -24,6 +42,8 @@
       this.held = null         // the update that is shown
       this.dimmed = this.stale
       this.made = {}           // tables of colours
+      this.sharp_layers = []   // of each axis: the plane across it that came whole
+      this.awaited = new Set() // axes of planes that are asked for
       if (this.tick > 0) this.take()
     }
 
@@ -32,6 +52,8 @@
       const p = this.properties
       this.connect(p.tick.change, () => { this.take() })
       this.connect(p.stale.change, () => { if (this.stale) this.dimmed = true })
+      this.connect(p.sharp.change, () => { this.take_sharp() })
+      for (const name of INDICES) this.connect(p[name].change, () => { this.expect() })
       this.connect(p.radiological.change, () => {
         try { localStorage.setItem(KEPT, this.radiological) } catch { /* storage is switched off */ }
       })
@@ -40,24 +62,64 @@
     // ---- updates
 
     take() {
-      const {shape, affine, volume, map, map_shape, mask, value_low, value_high, map_low, map_high, signed, limit, tick} = this
-      const trouble = [], voxels = shape.reduce((product, size) => product * size, 1)
-      const codes = shape.length == 3 && affine.length == 16 ? codes_of(volume, voxels) : null
+      const {shape, step, affine, volume, map, map_shape, mask, value_low, value_high, map_low, map_high, signed, limit, tick} = this
+      const coarse = shape.map((size) => Math.ceil(size / step)), voxels = coarse.reduce((product, size) => product * size, 1)
+      const trouble = [], codes = shape.length == 3 && affine.length == 16 ? codes_of(volume, voxels) : null
       if (codes == null && volume.byteLength > 0) trouble.push("the volume cannot be read")
-      const fits = map.byteLength == 2 * voxels && map_shape.join() == shape.join()
+      const fits = map.byteLength == 2 * voxels && map_shape.join() == coarse.join()
       if (map.byteLength > 0 && !fits) trouble.push("the map cannot be read")
       if (mask.byteLength > 0 && mask.byteLength != voxels) trouble.push("the outline cannot be read")
-      this.held = {
-        id: ++this.updates, tick, trouble, value_low, value_high, map_low, map_high, signed, limit,
-        grid: codes == null ? null : grid_of([...shape], [...affine]),
-        array: {
-          id: this.updates, shape: [...shape], strides: strides_of(shape), step: 1, codes,
-          map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
-          mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
-        },
+      const array = {
+        id: ++this.updates, shape: coarse, strides: strides_of(coarse), step, codes,
+        map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
+        mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
       }
+      const grid = codes == null ? null : grid_of([...shape], [...affine])
+      this.held = {id: array.id, tick, trouble, value_low, value_high, map_low, map_high, signed, limit, grid, array}
       this.made = {}
       this.dimmed = this.stale
+      this.awaited.clear()
+      this.sharp_layers = this.sharp_layers.map((layer) => this.with_new_map(layer))
+      this.expect()
+    }
+
+    // ---- planes of a volume that is held coarsely
+
+    /** Asks for the planes through the crosshair once it rests. */
+    expect() {
+      clearTimeout(this.resting)
+      if (this.held?.grid == null || this.held.array.step == 1 || this.awaited.size > 0) return
+      this.resting = setTimeout(() => {
+        const {ijk, held: {tick}} = this
+        for (const {across} of PLANES) {
+          const layer = this.sharp_layers[across]
+          if (layer?.at == ijk[across] && layer.exact) continue
+          this.awaited.add(across)
+          this.trigger_event(new PlaneWanted({tick, axis: across, index: ijk[across]}))
+        }
+      }, REST)
+    }
+
+    take_sharp() {
+      if (this.sharp.length != 3) return void (this.sharp_layers = [])
+      const [tick, across, at] = this.sharp, {held: {grid, array}, sharp_volume, sharp_map, sharp_mask} = this
+      if (tick != this.held.tick) return
+      const plane = PLANES.find((one) => one.across == across), [width, height] = [grid.shape[plane.columns], grid.shape[plane.rows]]
+      const whole = (bytes, like) => bytes.byteLength == 0 || like == null ? null : new like.constructor(bytes)
+      this.sharp_layers[across] = {
+        id: ++this.updates, plane, at, exact: true, step: 1, width, height, from: 0, column: height, row: 1,
+        codes: whole(sharp_volume, array.codes), map: whole(sharp_map, array.map), mask: whole(sharp_mask, array.mask),
+      }
+      this.awaited.delete(across)
+      this.expect()
+    }
+
+    /** What is known of a plane when there is another map: that only coarsely. */
+    with_new_map(layer) {
+      const {map} = this.held.array
+      if (map == null) return {...layer, id: ++this.updates, map: null, exact: true}
+      const {plane, at, width, height} = layer
+      return {...layer, id: ++this.updates, map: spread(map, this.held.array, plane, at, [width, height]), exact: false}
     }
 
     get ijk() {
@@ -65,16 +127,25 @@
       return INDICES.map((name, axis) => clamp(Math.round(this[name]), 0, shape[axis] - 1))
     }
 
-    /** The codes of a plane. */
-    layer(plane, at) { return this.coarse_layer(plane, at) }
+    /** The codes of a plane: of all its voxels where they are there. */
+    layer(plane, at) {
+      const sharp = this.sharp_layers[plane.across]
+      return sharp?.at == at ? sharp : this.coarse_layer(plane, at)
+    }
 
     coarse_layer(plane, at) { return layer_of(this.held.array, plane, at) }
 
-    /** The values at a voxel. */
+    /** The values at a voxel, and whether each is its own, not that of one nearby. */
     values_at(ijk) {
-      const {array: {codes, map, strides}, value_low, value_high, map_low, map_high} = this.held
-      const index = ijk.reduce((sum, at, axis) => sum + at * strides[axis], 0), largest = codes instanceof Uint8Array ? 255 : 65535
+      const {held: {array, value_low, value_high, map_low, map_high}} = this
+      const through = this.sharp_layers.filter((one) => one.at == ijk[one.plane.across])
+      const sharp = through.find((one) => one.exact) ?? through[0]
+      const {plane, ...layer} = sharp ?? {plane: PLANES[0], exact: array.step == 1, ...this.coarse_layer(PLANES[0], ijk[1])}
+      const nearest = (axis, size) => Math.min(size - 1, Math.round(ijk[axis] / layer.step))
+      const {codes, map} = layer, largest = codes instanceof Uint8Array ? 255 : 65535
+      const index = layer.from + nearest(plane.columns, layer.width) * layer.column + nearest(plane.rows, layer.height) * layer.row
       return {
+        exact: {volume: sharp != null || layer.exact, map: layer.exact},
         volume: value_low + codes[index] * (value_high - value_low) / largest,
         map: map == null || map[index] == 0 ? NaN : map_low + (map[index] - 1) / 65534 * (map_high - map_low),
       }

@@ -41,8 +41,10 @@ class Cell:
         return float(frame.scores[self.row]), frame.step
 
     def silent(self) -> bool:
-        """Whether the unit never fired although its run is over."""
-        return self.run.state == "done" and self.score() <= 0
+        """Whether the unit never fired, at no place and step, although its run is over."""
+        latest = self.run.history.latest
+        alive = latest.numbers.get("alive") if latest is not None else None
+        return self.run.state == "done" and alive is not None and not alive[self.row]
 
 
 def called(cell: Cell) -> str:

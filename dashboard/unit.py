@@ -23,6 +23,7 @@ from bokeh.plotting import figure
 
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
+from dashboard.cells import Cell
 from dashboard.run import Run
 from vislib import display
 
@@ -303,9 +304,7 @@ class UnitView:
         }
         if marks != self.marks.data:
             self.marks.data = marks
-        self.title.text = _describe(
-            run, row, float(scores[-1, row]), int(steps[-1]), scores[:, row].max() > 0
-        )
+        self.title.text = _describe(Cell(run, row), float(scores[-1, row]), int(steps[-1]))
 
 
 def _plane_slider(plane: str, axis: str) -> Slider:
@@ -321,9 +320,9 @@ def _distance(step: int, looked_at: list[int]) -> tuple[bool, int]:
     return min((step > at, abs(step - at)) for at in looked_at)
 
 
-def _describe(run: Run, row: int, score: float, step: int, fired: bool) -> str:
-    silent = "" if fired or step < run.steps else " · <b style='color:var(--warm)'>never fired</b>"
-    return f"<b>{_called(run, row)}</b> · objective {score:.3g} at step {step}{silent}"
+def _describe(cell: Cell, score: float, step: int) -> str:
+    silent = " · <b style='color:var(--warm)'>never fired</b>" if cell.silent() else ""
+    return f"<b>{_called(cell.run, cell.row)}</b> · objective {score:.3g} at step {step}{silent}"
 
 
 def _called(run: Run, row: int) -> str:

@@ -217,8 +217,7 @@ def test_it_names_the_sample_volumes(network: Network) -> None:
             with torch.inference_mode():
                 answer = int(network.logits(torch.from_numpy(seen)).argmax())
             right.append(network.labels[answer] == sample.label)
-    assert len(right) == 4
-    assert sum(right) >= 3, right
+    assert right == [True] * 4
 
 
 # what vislib does with it
@@ -272,5 +271,5 @@ def test_grad_cam_lands_on_held_out_lesions(network: Network, held_out: Batch) -
     found = attribute(network, held_out.images, target, "Grad-CAM")
     assert found.values.shape == (6, *SPATIAL)
     times = mass_accuracy(found.values, masks) / masks.mean((1, 2, 3))  # what chance would give
-    assert np.median(times) > 5, times
+    assert np.median(times) > 20, times
     assert (times > 1).sum() >= 5, times

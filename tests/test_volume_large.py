@@ -79,6 +79,7 @@ def test_a_coarse_copy_is_drawn_at_once_and_every_voxel_once_the_crosshair_rests
         looks_like(page, DATA, (11, 5, 2))
         assert text(page, "value") == f"{DATA[11, 5, 2]:g}"
         served.do(lambda: setattr(view, "k", 13))
+        page.wait_for_function(f"{VIEW}.model.k == 13")
         page.wait_for_function(SHARP)
         page.evaluate(FRAME)
         looks_like(page, DATA, (11, 5, 13))

@@ -1,4 +1,4 @@
-"""Measures every explanation method on held-out brain slices with known lesions: `python -m vislib evaluate`.
+"""Measures every explanation method on held-out brains with known lesions: `python -m vislib evaluate`.
 
 Writes `table.csv` and `table.md`. The earlier layers in FINER were chosen on other slices (seed 0) than those of the
 default seed.
@@ -77,13 +77,14 @@ def run(network: Network, methods: Sequence[Asked], images: int, seed: int) -> T
     """Measure, showing progress on standard error."""
     if tuple(network.labels) != CLASSES:
         raise AttributionError(
-            f"{network.name} tells apart {', '.join(network.labels) or 'classes without names'}, and the slices "
+            f"{network.name} tells apart {', '.join(network.labels) or 'classes without names'}, and the brains "
             f"that explanations are measured on show {', '.join(CLASSES)}; choose one of {', '.join(SHIPPED)}."
         )
     if images < 1:
         raise AttributionError(f"{images} images were asked for; give 1 or more.")
     shown = ", ".join(CLASSES[1:])
-    about = f"Brain slices with held-out lesion shapes and deformations (seed {seed}): {shown} in turn."
+    kind = "slices" if len(network.input_shape) == 3 else "volumes"
+    about = f"Brain {kind} with held-out lesion shapes and deformations (seed {seed}): {shown} in turn."
     batch = lesions(images, seed, network.input_shape[1:], *network.spacing[:1])
     masks = batch.lesions[:, 0].numpy()
     work = measure(
@@ -138,14 +139,19 @@ class _Progress:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vislib evaluate",
-        description="Measure explanation methods and baselines on held-out brain slices with known lesions.",
+        description="Measure explanation methods and baselines on held-out brains with known lesions.",
     )
     parser.add_argument("--network", default=SHIPPED[0], help=f"{', '.join(SHIPPED)} or a card")
-    parser.add_argument("--images", type=int, default=IMAGES, help=f"how many slices (default {IMAGES})")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=IMAGES,
+        help=f"how many slices, or volumes for a 3-D network (default {IMAGES})",
+    )
     parser.add_argument(
         "--methods", help="names by commas, each with @layer where wanted; default: all of them"
     )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of slices and methods (default {SEED})")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of brains and methods (default {SEED})")
     parser.add_argument(
         "--out", default=FOLDER, help=f"folder for table.csv and table.md (default {FOLDER}/)"
     )

@@ -1,20 +1,49 @@
-"""Answers: attributions computed in the background, the whole ones remembered for every session."""
+"""Answers: attributions of inputs and of volumes, computed in the background, remembered for every session."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from dashboard.inputs import Input
-from vislib.attribution import Attribution, Method, Target, attribution_steps
+from dashboard.scans import Scan
+from vislib.attribution import (
+    Attribution,
+    Method,
+    Target,
+    VolumeAttribution,
+    attribution_steps,
+    volume_attribution_steps,
+)
 from vislib.jobs import Job, Latest, Runner
 from vislib.network import Network
 from vislib.parameters import Value
+from vislib.preparation import Preparation
 
 _REMEMBERED = 96
+_BYTES = 400_000_000  # of remembered answers in all
+
+
+class Asked(Protocol):
+    """What can be asked: equal keys have equal answers."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work."""
+
+    def steps(self) -> Iterator[Any]:
+        """Compute it, coarse first."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +69,32 @@ class Question:
             tuple(sorted(self.values.items())),
         )
 
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that the map depends on, as JSON-able values, for the files that are made of it."""
+        choice = self.input.choice
+        volume = self.input.scan is not None
+        return {
+            "network": self.network.name,
+            "fingerprint": self.network.fingerprint,
+            "input": self.input.words,
+            "preparation": choice.preparation.to_dict() if volume else {"fit": choice.fit},
+            "target": self.target.words(self.network),
+            "method": self.method.name,
+            "layer": self.layer,
+            "parameters": dict(self.values),
+        }
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+        return f"{self.method.name} of {self.input.words}"
+
+    @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work."""
+        return self.method.quick
+
     def steps(self) -> Iterator[Attribution]:
         """Compute it, coarse first."""
         images = torch.from_numpy(self.input.image)
@@ -48,14 +103,86 @@ class Question:
         )
 
 
+@dataclass(frozen=True)
+class VolumeQuestion:
+    """One method's question about a whole volume, to a 2-D network slice by slice of a plane."""
+
+    network: Network
+    scan: Scan
+    plane: str
+    preparation: Preparation
+    target: Target
+    method: Method
+    layer: str | None
+    values: Mapping[str, Value]
+
+    @property
+    def by_slices(self) -> bool:
+        """Whether the network sees one slice at a time."""
+        return len(self.network.input_shape) == 3
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+        return (
+            self.network.fingerprint,
+            self.scan.key,
+            self.plane if self.by_slices else "",
+            self.preparation,
+            self.target,
+            self.method.name,
+            self.layer,
+            tuple(sorted(self.values.items())),
+        )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that the map depends on, as JSON-able values, for the files that are made of it."""
+        return {
+            "network": self.network.name,
+            "fingerprint": self.network.fingerprint,
+            "volume": self.scan.name,
+            "time": self.scan.volume.time,
+            "plane": self.plane if self.by_slices else None,
+            "preparation": self.preparation.to_dict(),
+            "target": self.target.words(self.network),
+            "method": self.method.name,
+            "layer": self.layer,
+            "parameters": dict(self.values),
+        }
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+        return f"{self.method.name} of {self.scan.name}"
+
+    @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work: hundreds of slices do not."""
+        return self.method.quick and not self.by_slices
+
+    def steps(self) -> Iterator[VolumeAttribution]:
+        """Compute it, coarse first."""
+        return volume_attribution_steps(
+            self.network,
+            self.scan.volume,
+            self.target,
+            self.method,
+            plane=self.plane,
+            layer=self.layer,
+            preparation=self.preparation,
+            **dict(self.values),
+        )
+
+
 class Answer:
     """What is known of a question: a whole answer, or one that a job is computing."""
 
-    def __init__(self, result: Attribution | None = None, job: Job | None = None) -> None:
+    def __init__(self, result: Any = None, job: Job | None = None) -> None:
         self._result, self.job = result, job
 
     @property
-    def result(self) -> Attribution | None:
+    def result(self) -> Any:
         """The newest map."""
         return self._result if self.job is None else self.job.history.result
 
@@ -75,17 +202,16 @@ class Answers:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._known: OrderedDict[tuple[Any, ...], Attribution] = OrderedDict()
+        self._known: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ask(self, question: Question) -> Answer:
-        """The answer, at once where it is remembered; quick methods go before every other work."""
+    def ask(self, question: Asked) -> Answer:
+        """The answer, at once where it is remembered; quick questions go before every other work."""
         with self._lock:
             if question.key in self._known:
                 self._known.move_to_end(question.key)
                 return Answer(self._known[question.key])
-        title = f"{question.method.name} of {question.input.words}"
-        job = self.run(title, question.steps, interactive=question.method.quick)
+        job = self.run(question.title, question.steps, interactive=question.quick)
         job.on_end(lambda job: self._remember(question, job))
         return Answer(job=job)
 
@@ -99,10 +225,18 @@ class Answers:
         if job is not None:
             self._runner.cancel(job)
 
-    def _remember(self, question: Question, job: Job) -> None:
+    def _remember(self, question: Asked, job: Job) -> None:
         if job.state != "done" or job.history.result is None:
             return
         with self._lock:
             self._known[question.key] = job.history.result
-            while len(self._known) > _REMEMBERED:
+            while len(self._known) > 1 and (len(self._known) > _REMEMBERED or self._size() > _BYTES):
                 self._known.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(
+            getattr(one, name).nbytes
+            for one in self._known.values()
+            for name in ("values", "raw")
+            if hasattr(one, name)
+        )

@@ -139,7 +139,7 @@ class AttributionPanel:
     def _network_opened(self) -> None:
         if self._workspace.now.network is not None:
             for card in (*self.cards, *self._spare):
-                card.network_opened(self._workspace.network)
+                card.chooser.network_opened(self._workspace.network)
 
     def _show_input(self) -> None:
         one = self._workspace.now.input
@@ -148,7 +148,7 @@ class AttributionPanel:
             self.caption.text = ""
             return
         self.picture.description = f"The input as the network sees it: {one.words}"
-        self.picture.show(one.picture, outline=one.mask)
+        self.picture.show(one.picture, outline=one.outline)
         self.caption.text = caption(one)
         self.ask()
 
@@ -156,7 +156,7 @@ class AttributionPanel:
         """Compute what the cards lack, when the panel is looked at."""
         if self._workspace.now.tab != "Attribution":
             return
-        for card in sorted(self.cards, key=lambda card: not card.chosen.quick):
+        for card in sorted(self.cards, key=lambda card: not card.chooser.chosen.quick):
             card.ask()
 
     def tick(self) -> None:

@@ -138,7 +138,7 @@ class CheckView:
             self._workspace.notify("There is nothing to check yet: choose an input first.", "warning")
             return
         network, one, target = self._of = now.network, now.input, now.target
-        asked = [card.settings for card in cards if not card.chosen.check(network)]
+        asked = [card.chooser.settings for card in cards if not card.chooser.chosen.check(network)]
         if not asked:
             self._workspace.notify("None of the methods shown can be asked of this network.", "warning")
             return

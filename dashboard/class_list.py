@@ -136,6 +136,11 @@ class ClassList:
         )
 
     @property
+    def by_hand(self) -> bool:
+        """Whether a person chose what is explained, rather than the most probable class."""
+        return self._by_hand
+
+    @property
     def settled(self) -> bool:
         """Whether what is shown was said of the present input, and a target is chosen."""
         now = self._workspace.now

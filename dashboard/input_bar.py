@@ -1,6 +1,5 @@
 """The input bar: which sample or upload all tabs look at, and of a volume which plane and slice."""
 
-from concurrent.futures import Executor
 from dataclasses import replace
 from typing import IO
 
@@ -8,21 +7,23 @@ from bokeh.models import Row, Select, Slider
 
 from dashboard import styles
 from dashboard.address import Address
-from dashboard.inputs import Choice, Input, Inputs
+from dashboard.inputs import Choice, Input, Inputs, place_of
 from dashboard.later import later
-from dashboard.upload import Upload
+from dashboard.scans import Scan
+from dashboard.services import Services
+from dashboard.upload import Upload, shown_name
 from dashboard.workspace import Workspace
 from vislib.errors import ImageError
-from vislib.images import FILE_BYTES, FITS, read_picture
-from vislib.network import Network
-from vislib.volumes import PLANES
+from vislib.images import FITS
+from vislib.preparation import STORED
+from vislib.volumes import PLANES, slices
 
 
 class InputBar:
     """Input select, plane, slice, fit and upload; prepares what they say off the event loop."""
 
-    def __init__(self, workspace: Workspace, executor: Executor) -> None:
-        self._workspace, self._executor = workspace, executor
+    def __init__(self, workspace: Workspace, services: Services) -> None:
+        self._workspace, self._services = workspace, services
         self.inputs = Inputs()
         self.select = Select(
             name="input-select",
@@ -59,9 +60,8 @@ class InputBar:
         self.upload = Upload(
             name="upload",
             label="Upload",
-            words="Drop a PNG, JPEG, WebP or TIFF picture to look at it",
-            accept=".png,.jpg,.jpeg,.webp,.tif,.tiff,image/png,image/jpeg,image/webp,image/tiff",
-            limit=FILE_BYTES,
+            words="Drop a picture (PNG, JPEG, WebP, TIFF) or a volume (NIfTI, Analyze, MGH, MINC, .zip) to look at it",
+            limit=services.options.upload_limit * 1_000_000,
             width=92,
             margin=0,
         )
@@ -76,15 +76,15 @@ class InputBar:
         self._wire()
 
     def _wire(self) -> None:
-        self.select.on_change("value", lambda _attr, _old, new: self._choose(name=new, index=None))
-        self.plane.on_change("value", lambda _attr, _old, new: self._choose(plane=new, index=None))
-        self.slice.on_change("value", lambda _attr, _old, new: self._choose(index=int(new)))
-        self.fit.on_change("value", lambda _attr, _old, new: self._choose(fit=new))
+        self.select.on_change("value", lambda _attr, _old, new: self.choose(name=new, index=None))
+        self.plane.on_change("value", lambda _attr, _old, new: self.choose(plane=new, index=None))
+        self.slice.on_change("value", lambda _attr, _old, new: self.choose(index=int(new)))
+        self.fit.on_change("value", lambda _attr, _old, new: self.choose(fit=new))
         self.upload.on_done(self._uploaded)
         self.upload.on_problem(lambda sentence: self._workspace.notify(sentence, "warning"))
         self._workspace.listen("network", self._network_opened)
         self._workspace.listen("choice network", self._prepare)
-        self._workspace.listen("choice input", self._show)
+        self._workspace.listen("choice scan input", self._show)
 
     @property
     def place(self) -> tuple[str | None, str | None, int | None]:
@@ -112,10 +112,15 @@ class InputBar:
         if network is not None and not self._by_hand:
             self._workspace.change(choice=self.inputs.first_for(network))
 
-    def _choose(self, **values: object) -> None:
+    def choose(self, **values: object) -> None:
+        """Change fields of the choice, unless it cannot be or only the widgets are being set."""
         choice = self._workspace.now.choice
         if self._showing or choice is None:
             return
+        if "name" in values:  # a time and a window by hand were another volume's
+            values["time"] = 0
+            if choice.preparation.scaling == "window":
+                values["preparation"] = STORED
         new = replace(choice, **values)
         known = {name for names in self.inputs.names().values() for name in names}
         if new.name in known and new.plane in PLANES and new.fit in FITS:  # a browser may say anything
@@ -124,26 +129,30 @@ class InputBar:
 
     def _uploaded(self, name: str, file: IO[bytes]) -> None:
         document = self.upload.document
+        self._workspace.change(reading=shown_name(name))
 
         def read() -> None:
             try:
                 with file:
-                    picture = read_picture(file.read(), name)
+                    added, problem = self.inputs.add(name, file), ""
             except ImageError as error:
-                sentence = str(error)
-                later(document, lambda: self._workspace.notify(sentence, "warning"))
-            else:
-                later(document, lambda: self._added(self.inputs.add(picture)))
+                added, problem = "", str(error)
+            later(document, lambda: self._added(added, problem))
 
-        self._executor.submit(read)
+        self._services.reader.submit(read)
 
-    def _added(self, name: str) -> None:
+    def _added(self, name: str, problem: str) -> None:
+        self._workspace.change(reading="")
+        if problem:
+            self._workspace.notify(problem, "warning")
+            return
         self._by_hand = True
         self._workspace.change(choice=Choice(name, fit=self.fit.value))
 
     def close(self) -> None:
-        """The session has ended: an unfinished upload is dropped."""
+        """The session has ended: an unfinished upload is dropped, finished ones are deleted."""
         self.upload.close()
+        self._services.reader.submit(self.inputs.close)
 
     def _prepare(self) -> None:
         """Prepare the chosen input for the network: one at a time, and after each the newest choice alone."""
@@ -160,47 +169,44 @@ class InputBar:
         self._busy = True
 
         def work() -> None:
+            scan, found, problem = None, None, ""
             try:
-                found: Input | str = self.inputs.prepare(choice, network)
+                scan = self.inputs.scan(choice)
+                found = self.inputs.prepare(choice, network, scan)
             except ImageError as error:
-                found = str(error)
-            later(document, lambda: self._prepared(network, choice, found))
+                problem = str(error)
+            later(document, lambda: self._prepared(choice, scan, found, problem))
 
-        self._executor.submit(work)
+        own = choice.name in self.inputs.scans.uploads  # may have to be read again, at another time
+        (self._services.reader if own else self._services.painter).submit(work)
 
-    def _prepared(self, network: Network, choice: Choice, found: Input | str) -> None:
+    def _prepared(self, choice: Choice, scan: Scan | None, found: Input | None, problem: str) -> None:
         self._busy = False
-        now = self._workspace.now
-        if (network, choice) == (now.network, now.choice):
-            if isinstance(found, str):
-                self._workspace.change(input=None)
-                self._workspace.notify(found, "warning")
-            else:
-                self._workspace.change(input=found)
+        if choice == self._workspace.now.choice and not self._again:
+            self._workspace.change(scan=scan, input=found)
+            if problem:
+                self._workspace.notify(problem, "warning")
         if self._again:
             self._again = False
             self._prepare()
 
     def _show(self) -> None:
         """Let the widgets say what is chosen."""
-        choice, found = self._workspace.now.choice, self._workspace.now.input
+        choice = self._workspace.now.choice
         if choice is None:
             return
-        volume = self.inputs.is_volume(choice.name)
+        scan = self._workspace.now.scan
+        volume = scan is not None and scan.name == choice.name
         self._showing = True
         try:
             if self.select.options != (options := self.inputs.names()):
                 self.select.options = options
             self.select.value = choice.name
             self.plane.value, self.fit.value = choice.plane, choice.fit
-            self.plane.visible = self.slice.visible = volume
-            self.fit.visible = not volume
-            if volume:
-                self.slice.end = self.inputs.slices(choice) - 1
-                at = choice.index
-                if at is None and found is not None and found.choice == choice and found.slice is not None:
-                    at = found.slice.index
-                if at is not None and self.slice.value != at:
-                    self.slice.value = at
+            self.plane.visible = self.slice.visible = self.inputs.is_volume(choice.name)
+            self.fit.visible = not self.plane.visible
+            if scan is not None and volume:
+                self.slice.end = max(1, slices(scan.volume, choice.plane) - 1)
+                self.slice.value = place_of(choice, scan)
         finally:
             self._showing = False

@@ -1,46 +1,66 @@
-"""Inputs: which picture or slice a session has chosen, prepared for its network."""
+"""Inputs: which picture, slice or volume a session has chosen, prepared for its network."""
 
 import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
+from typing import IO
 
 import numpy as np
 
+from dashboard.scans import Scan, Scans, volume_samples
+from dashboard.upload import shown_name
 from models.inputs import Sample, samples
 from vislib import display
 from vislib.errors import ImageError
-from vislib.images import Picture, prepare, read_picture
+from vislib.images import FILE_BYTES, Picture, looks_like_picture, prepare, read_picture
 from vislib.network import Network
-from vislib.volumes import PLANES, Slice, Volume, best_slice, read_volume, slice_image, slices
+from vislib.preparation import STORED, Preparation
+from vislib.slices import VIEWS
+from vislib.volumes import (
+    PLANES,
+    Slice,
+    back_to_own,
+    best_slice,
+    resample,
+    slice_image,
+    slices,
+    to_network,
+)
 from vislib.volumes import caption as slice_caption
 
-MOST_UPLOADS = 8
+MOST_PICTURES = 8
+_PREPARED = 2  # volumes kept as 3-D networks take them
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to be looked at: a sample's or an upload's name, and of a volume which slice."""
+    """What is to be looked at: a sample's or an upload's name, and of a volume which slice at what time."""
 
     name: str
     plane: str = PLANES[0]
     index: int | None = None  # None: the slice that shows most of the lesion, or the middle one
     fit: str = "crop"
+    time: int = 0
+    preparation: Preparation = STORED
 
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A picture as one network sees it."""
+    """A picture, slice or volume as one network sees it."""
 
     choice: Choice
-    key: str  # of the pixels: the same picture has the same key
+    key: str  # of the values: the same picture has the same key
     words: str  # for a caption
-    image: np.ndarray  # float32 (1, c, h, w) in [0, 1]
-    picture: bytes  # the same as PNG
-    mask: np.ndarray | None = None  # (h, w) bool: where the lesion is
+    image: np.ndarray  # float32 (1, c, *spatial) in [0, 1]
+    picture: bytes  # the same, of a volume one plane, as PNG
+    mask: np.ndarray | None = None  # (*spatial) bool: where the lesion is
     label: str = ""  # the true class, where it is known
     notes: tuple[str, ...] = ()
+    scan: Scan | None = None
     slice: Slice | None = None
-    volume: Volume | None = None
+    grid: np.ndarray | None = None  # of a volume: its voxels (i, j, k, 1) to mm ...
+    at: int | None = None  # ... and which of its planes is shown
 
     @property
     def stem(self) -> str:
@@ -48,23 +68,53 @@ class Input:
         place = f"-{self.choice.plane}-{self.slice.index}" if self.slice is not None else ""
         return f"{self.choice.name.rsplit('.', 1)[0]}{place}"
 
+    @property
+    def outline(self) -> np.ndarray | None:
+        """Where the lesion is in what is shown."""
+        return self.seen(self.mask) if self.mask is not None else None
+
+    def seen(self, values: np.ndarray) -> np.ndarray:
+        """What is shown of a map over the image, of the image's own or a coarser size: (h, w)."""
+        if self.at is None or self.grid is None:
+            return values
+        across = VIEWS[self.choice.plane].across
+        here = int((self.at + 0.5) * values.shape[across] / self.image.shape[2 + across])
+        return np.moveaxis(values, across, 0)[here].T[::-1]
+
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """A map over the image on the volume's own grid; only for slices and volumes."""
+        assert self.scan is not None
+        if self.slice is not None:
+            return self.slice.back(values)
+        assert self.grid is not None
+        return back_to_own(values, self.grid, self.scan.volume)
+
 
 class Inputs:
     """The samples and a session's uploads, and how each becomes an Input; may be used from any thread."""
 
     def __init__(self) -> None:
-        self._uploads: dict[str, Picture] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._prepared: OrderedDict[tuple[str, str, Preparation], tuple[np.ndarray, np.ndarray, str]] = (
+            OrderedDict()
+        )
+        self.scans = Scans()
 
-    def add(self, picture: Picture) -> str:
-        """Keep an uploaded picture; the name under which it can be chosen."""
-        name, number = picture.name, 2
-        taken = {*self._uploads, *_samples()}
-        while name in taken:
-            name, number = f"{picture.name} ({number})", number + 1
-        self._uploads[name] = picture
-        for old in list(self._uploads)[:-MOST_UPLOADS]:
-            del self._uploads[old]
-        return name
+    def add(self, name: str, file: IO[bytes]) -> str:
+        """Keep an uploaded picture or volume; the name under which it can be chosen. Raises ImageError."""
+        called = shown_name(name)
+        head = file.read(1000)
+        file.seek(0)
+        free, number = called, 2
+        while free in self._pictures or free in self.scans.uploads or free in _samples():
+            free, number = f"{called} ({number})", number + 1
+        if not looks_like_picture(head, called):
+            self.scans.add(free, called, file)
+            return free
+        self._pictures[free] = read_picture(file.read(FILE_BYTES + 1), called)
+        for old in list(self._pictures)[:-MOST_PICTURES]:
+            del self._pictures[old]
+        return free
 
     def names(self) -> dict[str, list[str]]:
         """What can be chosen, in groups."""
@@ -73,7 +123,8 @@ class Inputs:
             title: [sample.name for sample in samples() if sample.kind == kind]
             for kind, title in kinds.items()
         }
-        return {"uploaded": list(self._uploads), **groups} if self._uploads else groups
+        uploads = [*self._pictures, *self.scans.uploads]
+        return {"uploaded": uploads, **groups} if uploads else groups
 
     def is_sample(self, name: str) -> bool:
         """Whether an input ships, so that a link to it works for others."""
@@ -81,11 +132,7 @@ class Inputs:
 
     def is_volume(self, name: str) -> bool:
         """Whether an input has slices."""
-        return name in _samples() and _samples()[name].kind == "volume"
-
-    def slices(self, choice: Choice) -> int:
-        """How many slices a volume has in the chosen plane."""
-        return slices(_volume(choice.name)[0], choice.plane)
+        return name in volume_samples() or name in self.scans.uploads
 
     def first_for(self, network: Network) -> Choice:
         """What a network is shown before anybody chooses: a lesion for one channel, a photograph for colour."""
@@ -94,12 +141,27 @@ class Inputs:
         lesion = [sample for sample in fitting if sample.label in network.labels[1:]]
         return Choice((lesion or fitting)[0].name)
 
-    def prepare(self, choice: Choice, network: Network) -> Input:
-        """The Input of a choice; takes some milliseconds. Raises ImageError where it cannot be."""
-        if self.is_volume(choice.name):
-            return _slice_input(choice, network)
-        if choice.name in self._uploads:
-            picture = self._uploads[choice.name]
+    def scan(self, choice: Choice) -> Scan | None:
+        """The volume of a choice, None for a picture; an upload's may take seconds. Raises ImageError."""
+        if not self.is_volume(choice.name):
+            return None
+        try:
+            scan = self.scans.get(choice.name, choice.time)
+        except KeyError:  # it was dropped a moment ago
+            return None
+        assert scan.key  # found here, where it may take its time
+        return scan
+
+    def prepare(self, choice: Choice, network: Network, scan: Scan | None) -> Input:
+        """The Input of a choice and its scan; takes some milliseconds. Raises ImageError where it cannot be."""
+        if scan is not None:
+            return (
+                self._whole(choice, network, scan)
+                if len(network.input_shape) == 4
+                else _cut(choice, network, scan)
+            )
+        if choice.name in self._pictures:
+            picture = self._pictures[choice.name]
         elif choice.name in _samples():
             picture = _photo(choice.name)
         else:
@@ -107,43 +169,80 @@ class Inputs:
         image = prepare(picture, network, choice.fit)
         wide, high = picture.original
         words = f"{choice.name}, {wide} x {high}"
-        return Input(choice, _key(image), words, image, _png(image), notes=picture.notes)
+        return Input(choice, _key(image), words, image, _png(image[0]), notes=picture.notes)
+
+    def close(self) -> None:
+        """The session has ended."""
+        self.scans.close()
+
+    def _whole(self, choice: Choice, network: Network, scan: Scan) -> Input:
+        """A volume for a 3-D network, of which one plane is shown."""
+        volume = scan.volume
+        known = (scan.key, network.fingerprint, choice.preparation)
+        if known not in self._prepared:
+            image, grid = to_network(volume, network.input_shape, network.spacing, choice.preparation)
+            self._prepared[known] = image, grid, _key(image)
+            while len(self._prepared) > _PREPARED:
+                self._prepared.popitem(last=False)
+        image, grid, key = self._prepared[known]
+        index = place_of(choice, scan)
+        across = VIEWS[choice.plane].across
+        way = np.linalg.solve(grid, volume.affine)  # along the same axes: each by itself
+        at = round(float(way[across, across] * index + way[across, 3]))
+        at = min(max(0, at), image.shape[2 + across] - 1)
+        mask = None
+        if scan.mask is not None:
+            mask = resample(scan.mask, volume.affine, image.shape[2:], grid, 0) > 0
+        words = f"{choice.name}, {_place_words(choice, scan, index)}"
+        one = Input(
+            choice, key, words, image, b"", mask, scan.label, _notes(choice, scan), scan, None, grid, at
+        )
+        picture = _png(np.stack([one.seen(channel) for channel in image[0]]))
+        return Input(**{**vars(one), "picture": picture})
 
 
-def _slice_input(choice: Choice, network: Network) -> Input:
-    volume, mask = _volume(choice.name)
-    index = choice.index
+def place_of(choice: Choice, scan: Scan) -> int:
+    """The slice that is chosen; where none is, the one that shows most of the lesion, or the middle one."""
+    volume, index = scan.volume, choice.index
     if index is None:
-        index = best_slice(np.zeros(volume.data.shape, bool) if mask is None else mask, choice.plane)
-    index = min(max(0, index), slices(volume, choice.plane) - 1)
-    one = slice_image(volume, choice.plane, index, network.input_shape, network.spacing)
-    seen = one.sample(mask, 0) > 0 if mask is not None else None
-    label = _samples()[choice.name].label if seen is None or seen.any() else ""
+        index = best_slice(
+            np.zeros(volume.data.shape, bool) if scan.mask is None else scan.mask, choice.plane
+        )
+    return min(max(0, index), slices(volume, choice.plane) - 1)
+
+
+def _cut(choice: Choice, network: Network, scan: Scan) -> Input:
+    """A slice for a 2-D network."""
+    volume, index = scan.volume, place_of(choice, scan)
+    one = slice_image(volume, choice.plane, index, network.input_shape, network.spacing, choice.preparation)
+    seen = one.sample(scan.mask, 0) > 0 if scan.mask is not None else None
     return Input(
         choice,
         _key(one.image),
-        f"{choice.name}, {slice_caption(volume, choice.plane, index)}",
+        f"{choice.name}, {_place_words(choice, scan, index)}",
         one.image,
-        _png(one.image),
+        _png(one.image[0]),
         mask=seen if seen is not None and seen.any() else None,
-        label=label,
-        notes=(volume.scaling, *volume.notes),
+        label=scan.label if seen is None or seen.any() else "",
+        notes=_notes(choice, scan),
+        scan=scan,
         slice=one,
-        volume=volume,
     )
+
+
+def _place_words(choice: Choice, scan: Scan, index: int) -> str:
+    time = f", time {scan.volume.time}" if scan.volume.times > 1 else ""
+    return f"{slice_caption(scan.volume, choice.plane, index)}{time}"
+
+
+def _notes(choice: Choice, scan: Scan) -> tuple[str, ...]:
+    side = () if choice.plane == "sagittal" else ("The patient's left is on the left.",)
+    return (*side, choice.preparation.words(scan.volume), *scan.volume.notes)
 
 
 @cache
 def _samples() -> dict[str, Sample]:
     return {sample.name: sample for sample in samples()}
-
-
-@cache
-def _volume(name: str) -> tuple[Volume, np.ndarray | None]:
-    """A sample volume and its lesion, read once a process."""
-    sample = _samples()[name]
-    mask = read_volume(sample.mask).data > 0 if sample.mask is not None else None
-    return read_volume(sample.path), mask
 
 
 @cache
@@ -156,5 +255,6 @@ def _key(image: np.ndarray) -> str:
 
 
 def _png(image: np.ndarray) -> bytes:
-    pixels = np.rint(np.clip(image[0], 0, 1) * 255).astype(np.uint8)
+    """A picture (c, h, w) in [0, 1]."""
+    pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return display.png(np.moveaxis(display.plane(pixels), 0, -1))

@@ -28,11 +28,13 @@ def build(what: str, question: Question, result: Attribution, look: dict[str, ob
         np.save(buffer, values, allow_pickle=False)
         return f"{stem}.npy", buffer.getvalue()
     if what == "map.nii.gz":
-        if one.slice is None or one.volume is None:
+        if one.scan is None:
             raise ImageError(
                 f"{one.words} is no slice of a volume, so there is no grid to put the map on: save it as .npy or PNG."
             )
-        return f"{stem}.nii.gz", write_map(one.volume, one.slice.back(values))
+        return f"{stem}.nii.gz", write_map(
+            one.scan.volume, one.back(values), question.method.name, question.spec
+        )
     if what in ("overlay.png", "map.png"):
         kind = what.removesuffix(".png")
         return f"{stem}-{kind}.png", display.png(_painted(kind, question, result, look))
@@ -50,7 +52,9 @@ def look_of(lens: Lens) -> dict[str, object]:
 def _painted(kind: str, question: Question, result: Attribution, look: dict[str, object]) -> np.ndarray:
     with Image.open(io.BytesIO(question.input.picture)) as image:
         picture = np.asarray(image.convert("RGB"))
-    values = result.values[0] if look["smooth"] else _blocks(result.raw[0], picture.shape[:2])
+    one = question.input
+    smooth = one.seen(result.values[0])
+    values = smooth if look["smooth"] else _blocks(one.seen(result.raw[0]), picture.shape[:2])
     limit = palettes.limit(result.values[0], result.raw[0])
     factor = max(1, -(-LEAST // max(picture.shape[:2])))
     picture, values = (array.repeat(factor, 0).repeat(factor, 1) for array in (picture, values))

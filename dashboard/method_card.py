@@ -4,18 +4,15 @@ from collections.abc import Callable
 from html import escape
 
 import numpy as np
-from bokeh.models import Button, Column, Div, Dropdown, GridBox, Row, Select, Toggle, UIElement
+from bokeh.models import Button, Column, Div, Dropdown, Row, Toggle
 
 from dashboard import palettes, styles
 from dashboard.answers import Answer, Answers, Question
+from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
-from dashboard.parameter_input import parameter_input
 from dashboard.workspace import Workspace
 from vislib import display
-from vislib.attribution import FAMILIES, METHODS, Attribution, Method, default_layer
-from vislib.errors import VislibError
-from vislib.network import Network
-from vislib.parameters import Parameter, Value
+from vislib.attribution import Attribution, default_layer
 
 FILES = (
     ("Overlay, PNG", "overlay.png"),
@@ -23,7 +20,6 @@ FILES = (
     ("Values, .npy", "map.npy"),
     ("NIfTI on the volume's grid", "map.nii.gz"),
 )
-_LAST = ""  # the layer menu's entry for the method's own choice
 
 
 class MethodCard:
@@ -46,60 +42,21 @@ class MethodCard:
         self._question: Question | None = None
         self._shown: Attribution | None = None  # what the overlay shows
         self._asked_for = ""
-        self._showing = False
-        self._values: dict[str, Value] = {}
-        self._inputs: dict[str, list[UIElement]] = {}  # a method's parameters, made when it is first chosen
-        self._build(number, method, lens)
-        self.method.on_change("value", lambda _attr, _old, _new: self._method_chosen())
-        self.layer.on_change("value", lambda _attr, _old, _new: self.ask())
-        self.gear.on_change("active", lambda _attr, _old, new: self.grid.update(visible=new))
+        self.chooser = MethodChooser(f"method-{number}", method, workspace, self.ask)
+        self._build(number, lens)
         self.colours.on_change("active", lambda _attr, _old, _new: self._push(again=True))
         self.stop.on_click(self._stop)
         self.remove.on_click(lambda: removed(self))
         self.files.on_click(lambda event: export(self, str(getattr(event, "item", ""))))
-        self._method_chosen(ask=False)
 
-    def _build(self, number: int, method: str, lens: Lens) -> None:
+    def _build(self, number: int, lens: Lens) -> None:
         small = {"margin": 0, "stylesheets": [styles.PLAIN_BUTTON]}
         name = f"method-{number}"
-        groups = {
-            family: [one.name for one in METHODS.values() if one.family == family] for family in FAMILIES
-        }
-        self.method = Select(
-            name=name,
-            options={family: names for family, names in groups.items() if names},
-            value=method,
-            sizing_mode="stretch_width",
-            stylesheets=[styles.FIELD],
-            margin=(0, 4, 0, 0),
-        )
-        self.layer = Select(
-            name=f"{name}-layer",
-            options=[(_LAST, "last layer")],
-            value=_LAST,
-            title="layer whose maps are taken",
-            sizing_mode="stretch_width",
-            stylesheets=[styles.FIELD],
-            margin=0,
-        )
-        self.gear = Toggle(
-            name=f"{name}-settings", label="⚙", html_attributes={"title": "Parameters"}, **small
-        )
         self.files = Dropdown(
             name=f"{name}-export", label="⤓", menu=[*FILES], html_attributes={"title": "Save"}, **small
         )
         self.remove = Button(
             name=f"{name}-remove", label="✕", html_attributes={"title": "Remove this method"}, **small
-        )
-        self.grid = GridBox(
-            children=[],
-            spacing=(4, 6),
-            sizing_mode="stretch_width",
-            margin=(6, 0, 2, 0),
-            visible=False,
-            stylesheets=[
-                styles.BASE + ":host { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }"
-            ],
         )
         self.overlay = Overlay(
             name=f"{name}-overlay",
@@ -120,8 +77,8 @@ class MethodCard:
         )
         self.stop = Button(name=f"{name}-stop", label="Stop", visible=False, **small)
         head = Row(
-            self.method,
-            self.gear,
+            self.chooser.method,
+            self.chooser.gear,
             self.files,
             self.remove,
             sizing_mode="stretch_width",
@@ -129,18 +86,8 @@ class MethodCard:
         )
         foot = Row(self.foot, self.colours, self.stop, sizing_mode="stretch_width", margin=0, height=24)
         self.root = Column(
-            head, self.grid, self.overlay, foot, sizing_mode="stretch_both", stylesheets=[styles.CARD]
+            head, self.chooser.grid, self.overlay, foot, sizing_mode="stretch_both", stylesheets=[styles.CARD]
         )
-
-    @property
-    def chosen(self) -> Method:
-        """The method that the card asks; the first one where a browser says something else."""
-        return METHODS.get(self.method.value) or next(iter(METHODS.values()))
-
-    @property
-    def settings(self) -> tuple[str, str | None, dict[str, Value]]:
-        """Name, layer and parameters, as a check asks them again."""
-        return self.chosen.name, self._layer(), dict(self._values)
 
     @property
     def shown(self) -> tuple[Question, Attribution] | None:
@@ -149,56 +96,6 @@ class MethodCard:
             return None
         return self._question, self._shown
 
-    def _layer(self) -> str | None:
-        network = self._workspace.now.network
-        if "layer" not in self.chosen.needs or network is None or self.layer.value not in network.layers:
-            return None
-        return self.layer.value
-
-    def _method_chosen(self, *, ask: bool = True) -> None:
-        method = self.chosen
-        self._values = method.defaults()
-        if method.name not in self._inputs:
-            prefix = f"{self.method.name}-{method.name.replace(' ', '-')}"
-            self._inputs[method.name] = [
-                parameter_input(one, one.default, self._changed, prefix) for one in method.parameters
-            ]
-        self._showing = True
-        for one, widget in zip(method.parameters, self._inputs[method.name], strict=True):
-            widget.value = self._values[one.name]
-        self._showing = False
-        shown = [*([self.layer] if "layer" in method.needs else []), *self._inputs[method.name]]
-        self.grid.children = [(one, at // 2, at % 2) for at, one in enumerate(shown)]
-        self.gear.visible = bool(shown)
-        self.method.html_attributes = {"title": f"{method.description} ({method.source})"}
-        if ask:
-            self.ask()
-
-    def _changed(self, parameter: Parameter, value: object) -> None:
-        if self._showing:
-            return
-        try:
-            if value is None:
-                raise VislibError(
-                    f"{parameter.name} was left empty; it stays at {self._values[parameter.name]}."
-                )
-            self._values[parameter.name] = parameter.check(value)
-        except VislibError as error:
-            self._workspace.notify(str(error), "warning")
-            return
-        self.ask()
-
-    def network_opened(self, network: Network) -> None:
-        """Offer the network's layers."""
-        names = [layer.name for layer in network.layers.values() if max(layer.spatial, default=1) > 1]
-        try:
-            last = f"{default_layer(network)} (last)"
-        except VislibError:
-            last = "no layer"
-        self.layer.options = [(_LAST, last), *((name, name) for name in names)]
-        if self.layer.value not in names:
-            self.layer.value = _LAST
-
     def ask(self) -> None:
         """Compute the map of the present input and target; what is shown is dimmed until it has come."""
         now = self._workspace.now
@@ -206,13 +103,17 @@ class MethodCard:
             if self._shown is not None and now.tab == "Attribution":
                 self.overlay.stale = True
             return
-        question = Question(now.network, now.input, now.target, self.chosen, self._layer(), self._values | {})
+        chooser = self.chooser
+        question = Question(
+            now.network, now.input, now.target, chooser.chosen, chooser.chosen_layer, chooser.values
+        )
         known = self._answer is not None and self._answer.state != "cancelled"
         if known and self._question is not None and question.key == self._question.key:
+            self._look_elsewhere(question)
             return
         self.close()
         self._question = question
-        problem = self.chosen.check(now.network)
+        problem = chooser.chosen.check(now.network)
         if problem:
             self._refuse(problem)
             return
@@ -221,6 +122,13 @@ class MethodCard:
         self.overlay.placeholder = "computing …"
         self._answer = self._answers.ask(question)
         self.tick()
+
+    def _look_elsewhere(self, question: Question) -> None:
+        """Show another plane of the same volume's map: nothing is computed for it."""
+        moved = self._question is not None and self._question.input is not question.input
+        self._question = question
+        if moved and self._shown is not None:
+            self._push(again=True)
 
     def _refuse(self, problem: str) -> None:
         """Show a sentence in the map's place."""
@@ -255,21 +163,22 @@ class MethodCard:
             return
         one = self._question.input
         self._shown = result
-        has_colours = result.colour is not None and result.colour.shape[1] == 3
+        has_colours = result.colour is not None and result.colour.shape[1] == 3 and result.colour.ndim == 4
         self.colours.visible = has_colours
+        values, raw = one.seen(result.values[0]), one.seen(result.raw[0])
         colour = _coloured(result) if has_colours and self.colours.active else b""
         whole = result.done or self._answer.state == "cancelled"
         target = self._question.target.words(self._question.network)
         self.overlay.description = f"{self._question.method.name} for {target} in {one.words}"
         self.overlay.show(
             one.picture,
-            result.values[0],
-            raw=result.raw[0] if result.raw[0].shape != result.values[0].shape else None,
+            values,
+            raw=raw if raw.shape != values.shape else None,
             signed=result.signed,
             limit=palettes.limit(result.values[0], result.raw[0]),
             colour=colour,
-            outline=one.mask,
-            note=_short_note(result),
+            outline=one.outline,
+            note=_short_note(result, values),
             progress=1.0 if whole else max(0.02, min(0.99, result.step / max(1, result.steps))),
         )
         self._tell(result, "")
@@ -293,12 +202,11 @@ class MethodCard:
             self._answers.stop(self._answer.job)
 
 
-def _short_note(result: Attribution) -> str:
+def _short_note(result: Attribution, seen: np.ndarray) -> str:
     """Words for the picture's corner: that a map shows nothing for the target must not look like a black map."""
-    values = result.values[0]
-    if not np.any(values):
-        return ""  # the overlay says it
-    return "nothing speaks for it here" if not (values > 0).any() else ""
+    if not np.any(seen):
+        return "nothing in this plane" if np.any(result.values[0]) else ""  # the overlay says it
+    return "nothing speaks for it here" if not (seen > 0).any() else ""
 
 
 def _coloured(result: Attribution) -> bytes:

@@ -14,6 +14,7 @@ class Options:
     weights: Path | None = None
     store: Path | None = None
     device: str | None = None
+    upload_limit: int = 256  # MB of a file that a browser sends
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -39,7 +40,16 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, …; the fastest there is by default"
     )
+    parser.add_argument(
+        "--upload-limit",
+        type=int,
+        default=Options.upload_limit,
+        metavar="MB",
+        help="largest file that a browser may send, 1 to 2000 MB; 256 by default",
+    )
     given = parser.parse_args(list(arguments))
+    if not 1 <= given.upload_limit <= 2000:
+        parser.error(f"--upload-limit {given.upload_limit} cannot be: give 1 to 2000 MB")
     if given.weights is not None and not given.network:
         parser.error("--weights needs a --network that the weights belong to")
-    return Options(tuple(given.network), given.weights, given.store, given.device)
+    return Options(tuple(given.network), given.weights, given.store, given.device, given.upload_limit)

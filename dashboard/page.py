@@ -22,6 +22,7 @@ from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
 from dashboard.status import Status
 from dashboard.theme import THEME
+from dashboard.volume_panel import VolumePanel
 from dashboard.workspace import Workspace
 from vislib.ascent import PRESETS, Preset, ascend, default_preset, fast_available
 from vislib.attribution import Target
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 _TICK = 33  # ms: no screen shows more, and the browser's credit holds back what it cannot paint
 _SLOW_TICKS = 10
 _RUNS_TICKS = 60
-_TABS = ("Features", "Attribution", "Runs")
+_TABS = ("Features", "Attribution", "Volume", "Runs")
 
 
 def _precision(shared: Services) -> str:
@@ -72,12 +73,13 @@ class Page:
     def __init__(self, document: Document, shared: Services) -> None:
         self._document, self._services = document, shared
         self.workspace = Workspace()
-        self.input_bar = InputBar(self.workspace, shared.painter)
+        self.input_bar = InputBar(self.workspace, shared)
         self.header = Header(shared, self.workspace, self.input_bar.root)
         self.notice = Notice(self.workspace)
         self.rail = Rail(self.workspace)
         self.features = Features(shared, self.workspace, document)
         self.attribution = AttributionPanel(shared, self.workspace, document)
+        self.volume = VolumePanel(shared, self.workspace, document, self.input_bar, self.attribution.classes)
         self.runs = RunsPanel(shared, self.workspace, self.open_run)
         self.status = Status(shared)
         self.bar = AddressBar(name="address")
@@ -87,6 +89,7 @@ class Page:
             tabs=[
                 TabPanel(child=self.features.root, title="Features"),
                 TabPanel(child=self.attribution.root, title="Attribution"),
+                TabPanel(child=self.volume.root, title="Volume"),
                 TabPanel(child=self.runs.root, title="Runs"),
             ],
             sizing_mode="stretch_both",
@@ -118,7 +121,12 @@ class Page:
         document.theme = THEME
         main = Column(self.notice.root, self.tabs, name="main", sizing_mode="stretch_both")
         headless = Column(
-            self.bar, self.keys, self.features.export.download, self.attribution.download, name="headless"
+            self.bar,
+            self.keys,
+            self.features.export.download,
+            self.attribution.download,
+            self.volume.download,
+            name="headless",
         )
         for root in (self.header.root, self.rail.root, main, self.status.root, headless):
             document.add_root(root)
@@ -297,6 +305,9 @@ class Page:
                 self.features.slow_tick()
         elif self.workspace.now.tab == "Attribution":
             self.attribution.tick()
+        elif self.workspace.now.tab == "Volume":
+            self.attribution.classes.tick()
+            self.volume.tick()
         elif self._ticks % _RUNS_TICKS == 0:
             self.runs.update()
         if self._ticks % _SLOW_TICKS == 0 and self.features.run is not None:
@@ -306,4 +317,5 @@ class Page:
         """The browser has gone: runs go on, nothing of the session stays."""
         self.features.close()
         self.attribution.close()
+        self.volume.close()
         self.input_bar.close()

@@ -46,7 +46,7 @@ def largest(values: Float[np.ndarray, "h w"], signed: bool) -> float:
     return float(np.max(np.abs(finite) if signed else finite, initial=0.0))
 
 
-def limit(values: Float[np.ndarray, "h w"], raw: Float[np.ndarray, "a b"]) -> float:
+def limit(values: Float[np.ndarray, "*spatial"], raw: Float[np.ndarray, "*places"]) -> float:
     """The value of the strongest colour for a map with its own resolution `raw`; 0 for `largest`.
 
     A map of single pixels, as gradients give, has a few outliers beside which all else would be pale: there it

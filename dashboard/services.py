@@ -44,6 +44,9 @@ class Services:
         self.answers = Answers(self.runner)
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.painter = ThreadPoolExecutor(1, thread_name_prefix="paint")
+        self.reader = ThreadPoolExecutor(
+            1, thread_name_prefix="read"
+        )  # of what people send, which may take long
         self._networks: dict[str, Network] = {}
         self._runs: dict[str, Run] = {}
         self._lock = threading.RLock()
@@ -179,6 +182,7 @@ class Services:
         self.runner.shutdown(timeout=5)
         self.loader.shutdown(wait=False, cancel_futures=True)
         self.painter.shutdown(wait=False, cancel_futures=True)
+        self.reader.shutdown(wait=False, cancel_futures=True)
         self.store.close()
 
 

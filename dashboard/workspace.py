@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.inputs import Choice, Input
+from dashboard.scans import Scan
 from vislib.ascent import Preset
 from vislib.attribution import Target
 from vislib.network import Network
@@ -33,7 +34,9 @@ class Choices:
     precision: str = "exact"
     tab: str = "Features"
     choice: Choice | None = None  # which picture or slice is wanted, and ...
-    input: Input | None = None  # ... the last one that was prepared
+    scan: Scan | None = None  # ... the volume that it is or is a slice of, ...
+    input: Input | None = None  # ... and the last one that was prepared
+    reading: str = ""  # what an upload is called while it is being read
     target: Target | None = None  # what attributions explain; None until the classes are known
     opened: str | None = None  # id of a stored run that is shown in place of the layer's page
 

@@ -29,3 +29,11 @@ def test_what_cannot_be_meant_ends_the_start(words: list[str], capsys: pytest.Ca
     with pytest.raises(SystemExit):
         parse(words)
     assert "error:" in capsys.readouterr().err
+
+
+def test_the_largest_upload_can_be_said_within_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["--upload-limit", "900"]).upload_limit == 900
+    for words in ("0", "3000", "many"):
+        with pytest.raises(SystemExit):
+            parse(["--upload-limit", words])
+        assert words in capsys.readouterr().err

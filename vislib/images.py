@@ -44,6 +44,8 @@ _UPRIGHT = {
 _ABSURD = 1e36  # as bad as infinite: a filter's sums over larger values overflow
 _SIDEWAYS = (Image.Transpose.TRANSPOSE, _UPRIGHT[6], Image.Transpose.TRANSVERSE, _UPRIGHT[8])
 _ON_WHITE = "Its transparent parts were put on white."
+_UNKNOWN = "a file of an unknown kind"
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".heic", ".avif", ".svg")
 _READ = ("a PNG", "a JPEG", "a WebP", "a TIFF")
 _STARTS = (
     (rb"\x89PNG", "a PNG"),
@@ -104,6 +106,14 @@ def read_picture(data: bytes, name: str = "the picture") -> Picture:
             f"{name} is {_kind(data)} that is damaged or cut off, or of a variety that cannot be read; "
             "save or send it again, best as PNG."
         ) from error
+
+
+def looks_like_picture(head: bytes, name: str) -> bool:
+    """Whether a file is to be read as a picture and no volume: its first bytes say it, or else its name does."""
+    kind = _kind(head)
+    if kind in ("text", _UNKNOWN):
+        return name.lower().endswith(_ENDINGS)
+    return kind not in ("a ZIP archive", "a gzip file")
 
 
 def prepare(picture: Picture, network: Network, fit: str = "crop") -> Float32[np.ndarray, "1 c h w"]:
@@ -241,7 +251,7 @@ def _kind(data: bytes) -> str:
     """What the first bytes look like, in words."""
     head = data[:1000]
     words = (kind for start, kind in _STARTS if re.match(start, head, re.DOTALL | re.IGNORECASE))
-    return next(words, "a file of an unknown kind")
+    return next(words, _UNKNOWN)
 
 
 def _too_large(name: str, size: str) -> ImageError:

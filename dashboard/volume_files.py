@@ -1,0 +1,76 @@
+"""Files of the Volume panel: the map as NIfTI on the volume's own grid, the three planes and a lightbox as PNG."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dashboard.answers import VolumeQuestion
+from dashboard.scans import Scan
+from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
+from dashboard.volume_view import VolumeView
+from vislib.attribution import VolumeAttribution
+from vislib.errors import ImageError
+from vislib.volumes import write_map
+
+FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "map.nii.gz": "Map, NIfTI on the volume's own grid",
+        "planes.png": "Three planes, PNG",
+        "lightbox.png": "Lightbox of slices, PNG",
+    }
+)
+TYPES = {"png": "image/png", "gz": "application/gzip"}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a VolumeView shows at present, apart from the arrays."""
+
+    look: Look
+    ijk: tuple[int, int, int]
+    plane: str
+    title: str
+    limit: float
+    with_map: bool
+
+    @classmethod
+    def of(cls, view: VolumeView, plane: str) -> "Sight":
+        """That of a view; the lightbox is of slices of `plane`."""
+        ijk = int(view.i), int(view.j), int(view.k)
+        return cls(Look.of(view), ijk, plane, str(view.title), float(view.limit), bool(view.show_map))
+
+
+def build(
+    what: str, scan: Scan, shown: tuple[VolumeQuestion, VolumeAttribution] | None, sight: Sight
+) -> tuple[str, bytes]:
+    """File name and content. Raises ImageError where there is no such file, or no map to put into it."""
+    stem = scan.name.split(".nii")[0]
+    if what == "map.nii.gz":
+        if shown is None:
+            raise ImageError("There is no map to save yet: wait until it has come.")
+        question, found = shown
+        if not found.done:
+            raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
+        words = f"{question.method.name} for {question.target.words(question.network)}"
+        name = _file_name(f"{stem}-{question.method.name}")
+        return f"{name}.nii.gz", write_map(scan.volume, found.values, words, question.spec)
+    if what not in FILES:
+        raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
+    facts, question_of = [scan.volume.name], shown[0] if shown is not None and sight.with_map else None
+    scene = Scene(scan.volume.data, scan.volume.affine, mask=scan.mask)
+    if shown is not None and question_of is not None:
+        found = shown[1]
+        scene = Scene(
+            scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
+        )
+        facts += [f"network {question_of.network.name}", question_of.preparation.words(scan.volume)]
+    title = sight.title if question_of is not None else scan.name
+    name = _file_name(f"{stem}-{what.removesuffix('.png')}")
+    if what == "planes.png":
+        return f"{name}.png", three_planes(scene, sight.look, sight.ijk, title=title, facts=facts)
+    return f"{name}.png", lightbox(scene, sight.look, sight.plane, title=title, facts=facts)
+
+
+def _file_name(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words)

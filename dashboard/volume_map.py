@@ -1,0 +1,286 @@
+"""The map over a volume: which class by which method, how far it is, and where it is strongest."""
+
+import time
+from concurrent.futures import Future
+from html import escape
+
+import numpy as np
+from bokeh.models import Button, Column, Div, Row, Select
+
+from dashboard import styles
+from dashboard.answers import Answer, Answers, VolumeQuestion
+from dashboard.class_list import ClassList
+from dashboard.cluster_table import ClusterTable
+from dashboard.later import later
+from dashboard.method_chooser import MethodChooser
+from dashboard.services import Services
+from dashboard.volume_view import VolumeView
+from dashboard.workspace import Workspace
+from vislib.attribution import Target, VolumeAttribution, default_layer
+from vislib.clusters import Cluster, clusters, maximum
+from vislib.probe import LOGITS
+from vislib.slices import VIEWS
+from vislib.volumes import caption
+
+_PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels
+_HALF = 0.5  # of the strongest colour: what clusters are above while no threshold is set
+
+Places = tuple[tuple[int, int, int] | None, list[Cluster]]
+
+
+class VolumeMap:
+    """Keeps the map of a VolumeView on the workspace's volume, plane and class while its tab is looked at."""
+
+    def __init__(
+        self, services: Services, workspace: Workspace, view: VolumeView, classes: ClassList
+    ) -> None:
+        self._services, self._workspace = services, workspace
+        self._answers: Answers = services.answers
+        self._view, self._classes = view, classes
+        self._answer: Answer | None = None
+        self._question: VolumeQuestion | None = None
+        self._shown: VolumeAttribution | None = None  # what the view shows, ...
+        self._answered: VolumeQuestion | None = None  # ... and what it answers
+        self._pushed = 0.0
+        self._target: Target | None = (
+            None  # stays while slices are scrolled, whatever each slice is taken for
+        )
+        self._showing = False
+        self._listed: list[Target] = []
+        self._build()
+        self.target.on_change("value", lambda _attr, _old, new: self._target_chosen(new))
+        self.stop.on_click(lambda: self._answers.stop(self._answer.job if self._answer is not None else None))
+        workspace.listen("network", self._network_opened)
+        workspace.listen("scan", self._scan_changed)
+        workspace.listen("target", self._follow_target)
+        workspace.listen("network scan choice tab target", self.ask)
+
+    def _build(self) -> None:
+        self.chooser = MethodChooser("volume-method", "Grad-CAM", self._workspace, self.ask)
+        self.target = Select(
+            name="volume-target",
+            title="what speaks for",
+            options=[],
+            value="",
+            sizing_mode="stretch_width",
+            stylesheets=[styles.FIELD],
+            margin=(0, 0, 6, 0),
+        )
+        self.chooser.method.title = "asked by"
+        self.foot = Div(
+            name="volume-map-foot",
+            text="",
+            stylesheets=[styles.QUIET],
+            sizing_mode="stretch_width",
+            margin=(6, 0, 0, 0),
+        )
+        self.stop = Button(name="volume-map-stop", label="Stop", visible=False, margin=(6, 0, 0, 0), width=60)
+        self.places = ClusterTable(self.jump)
+        self.chooser.gear.margin = (18, 0, 0, 0)
+        self.root = Column(
+            self.target,
+            Row(self.chooser.method, self.chooser.gear, sizing_mode="stretch_width", margin=0),
+            self.chooser.grid,
+            self.foot,
+            self.stop,
+            Div(text="Where it is strongest", stylesheets=[styles.HEADING], margin=(14, 0, 6, 0)),
+            self.places.root,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+    @property
+    def shown(self) -> tuple[VolumeQuestion, VolumeAttribution] | None:
+        """The map over the volume, where it answers the present question."""
+        if self._answered is None or self._shown is None or self._view.stale:
+            return None
+        return self._answered, self._shown
+
+    def jump(self, ijk: tuple[int, int, int]) -> None:
+        """Put the crosshair on a voxel."""
+        self._view.update(**dict(zip("ijk", ijk, strict=True)))
+
+    # what is asked
+
+    def _network_opened(self) -> None:
+        network = self._workspace.now.network
+        if network is not None:
+            self._target = None
+            self.chooser.network_opened(network)
+
+    def _scan_changed(self) -> None:
+        scan = self._workspace.now.scan
+        if self._question is None or scan is None or scan.name != self._question.scan.name:
+            now = self._workspace.now
+            self._target = now.target if self._classes.by_hand else None
+
+    def _follow_target(self) -> None:
+        target = self._workspace.now.target
+        if target is not None and (self._target is None or self._classes.by_hand or target.layer != LOGITS):
+            self._target = target
+        self._show_target()
+
+    def _show_target(self) -> None:
+        network, target = self._workspace.now.network, self._target
+        if network is None:
+            return
+        count = network.layers[LOGITS].channels
+        self._listed = [Target(unit) for unit in range(count)]
+        if target is not None and target not in self._listed:
+            self._listed.append(target)
+        options = [(str(at), one.words(network)) for at, one in enumerate(self._listed)]
+        self._showing = True
+        try:
+            if options != self.target.options:
+                self.target.options = options
+            self.target.value = str(self._listed.index(target)) if target is not None else ""
+        finally:
+            self._showing = False
+
+    def _target_chosen(self, value: str) -> None:
+        if self._showing or value not in [str(at) for at in range(len(self._listed))]:
+            return
+        target = self._listed[int(value)]
+        if target.layer == LOGITS and target.against is None:
+            self._classes.choose(int(target.unit))  # type: ignore[arg-type]
+
+    def ask(self) -> None:
+        """Compute the map of the present volume, plane and class; what is shown is faint until it has come."""
+        now = self._workspace.now
+        if now.tab != "Volume" or now.network is None or now.scan is None or now.choice is None:
+            return
+        if self._target is None or now.choice.name != now.scan.name:
+            return
+        chooser = self.chooser
+        question = VolumeQuestion(
+            now.network,
+            now.scan,
+            now.choice.plane,
+            now.choice.preparation,
+            self._target,
+            chooser.chosen,
+            chooser.chosen_layer,
+            chooser.values,
+        )
+        known = self._answer is not None and self._answer.state != "cancelled"
+        if known and self._question is not None and question.key == self._question.key:
+            return
+        self.close()
+        self._question = question
+        problem = chooser.chosen.check(now.network)
+        if problem:
+            self._refuse(problem)
+            return
+        self._view.stale = True
+        self.places.clear("")
+        self._answer = self._answers.ask(question)
+        self.tick()
+
+    # what has come
+
+    def _refuse(self, problem: str) -> None:
+        self._answer = self._shown = self._answered = None
+        self._view.set_map(None)
+        self.foot.text = escape(problem)
+        self.stop.visible = False
+        self.places.clear("")
+
+    def tick(self) -> None:
+        """Show what has come since the last time."""
+        answer, question = self._answer, self._question
+        if answer is None or question is None:
+            return
+        if answer.state == "failed":
+            self._refuse(answer.error or "The method failed.")
+            return
+        running = answer.state in ("queued", "running") and not question.quick
+        if self.stop.visible != running:
+            self.stop.visible = running
+        found = answer.result
+        if found is not None and found is not self._shown:
+            rested = time.monotonic() - self._pushed > _PAUSE and self._view.ack >= self._view.tick
+            if found.done or rested or answer.state == "cancelled":
+                self._push(question, found)
+        elif answer.state == "cancelled" and found is self._shown and self._shown is not None:
+            self._tell(question, self._shown, "stopped")
+
+    def again(self) -> None:
+        """The view has been given its volume anew: the map goes over it again."""
+        if self._shown is not None and self._answered is not None:
+            if self._answered.scan is self._workspace.now.scan:
+                self._push(self._answered, self._shown)
+            else:
+                self._shown = self._answered = None
+
+    def _push(self, question: VolumeQuestion, found: VolumeAttribution) -> None:
+        if found.values.shape != tuple(self._view.shape):
+            return  # of another volume than the view has been given so far
+        self._shown, self._answered, self._pushed = found, question, time.monotonic()
+        stopped = self._answer is not None and self._answer.state == "cancelled"
+        share = 1.0 if found.done or stopped else max(0.02, min(0.99, found.step / max(1, found.steps)))
+        self._view.set_map(found.values, found.signed, limit=found.limit, progress=share)
+        way = f", every {question.plane} slice" if question.by_slices else ""
+        self._view.title = f"{question.method.name} for {question.target.words(question.network)}{way}"
+        self._tell(question, found, "stopped" if stopped else "")
+        if found.done or stopped:
+            self.locate()
+
+    def _tell(self, question: VolumeQuestion, found: VolumeAttribution, state: str) -> None:
+        words = []
+        if "layer" in question.method.needs:
+            words.append(escape(question.layer or default_layer(question.network, question.target)))
+        if not question.by_slices:
+            words.append(f"score {found.scores[0]:.3g}")
+        elif np.isfinite(found.scores).any():
+            best = int(np.nanargmax(found.scores))
+            where = caption(question.scan.volume, question.plane, best)
+            words.append(f"highest score {found.scores[best]:.3g} at {where}")
+        if not found.done:
+            words.append(state or f"{found.step / max(1, found.steps):.0%}".replace("%", " %"))
+        text = " · ".join([*words, *(escape(note) for note in found.notes)])
+        if text != self.foot.text:
+            self.foot.text = text
+
+    def locate(self) -> None:
+        """Find, off the event loop, where the map is strongest."""
+        question, found, view = self._answered, self._shown, self._view
+        if question is None or found is None or not (found.done or self._answer_stopped()):
+            return
+        limit = float(view.limit)
+        if limit <= 0:
+            self.places.clear(
+                "The map is nowhere above 0." if not found.signed else "The map is 0 everywhere."
+            )
+            return
+        share = float(view.threshold) or _HALF
+        affine, document = question.scan.volume.affine, view.document
+
+        def work() -> Places:
+            return maximum(found.values, found.signed), clusters(
+                found.values, affine, share * limit, signed=found.signed
+            )
+
+        def done(future: "Future[Places]") -> None:
+            later(document, lambda: self._located(found, future, share, limit))
+
+        self._services.painter.submit(work).add_done_callback(done)
+
+    def _answer_stopped(self) -> bool:
+        return self._answer is not None and self._answer.state == "cancelled"
+
+    def _located(
+        self, found: VolumeAttribution, future: "Future[Places]", share: float, limit: float
+    ) -> None:
+        if found is self._shown and not future.cancelled():
+            of = f"({share:.0%} of the strongest colour)".replace("%", " %")
+            self.places.show(*future.result(), share * limit, of)
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        if self._answer is not None and self._answer.job is not None and self._answer.state != "done":
+            self._answers.stop(self._answer.job)
+
+
+def seen_from(view: VolumeView, plane: str) -> int:
+    """The slice of a plane that the crosshair is on."""
+    return int(getattr(view, "ijk"[VIEWS[plane].across]))

@@ -1,0 +1,232 @@
+"""The Volume panel: a volume in three planes, what a network sees in it, and what can be saved of that."""
+
+from concurrent.futures import Future
+from html import escape
+
+from bokeh.document import Document
+from bokeh.models import Column, Div, Dropdown, Row, Slider
+
+from dashboard import styles
+from dashboard.canvas import Download
+from dashboard.class_list import ClassList
+from dashboard.input_bar import InputBar
+from dashboard.inputs import place_of
+from dashboard.later import later
+from dashboard.preparation_input import PreparationInput
+from dashboard.scans import Scan
+from dashboard.services import Services
+from dashboard.slice_strip import SliceStrip
+from dashboard.volume_controls import VolumeControls
+from dashboard.volume_files import FILES, TYPES, Sight, build
+from dashboard.volume_map import VolumeMap, seen_from
+from dashboard.volume_view import VolumeView
+from dashboard.workspace import Workspace
+from vislib.errors import VislibError
+from vislib.preparation import STORED
+from vislib.slices import VIEWS
+
+_NOTHING = (
+    "Choose a brain volume in the menu above, or upload one: NIfTI, Analyze, MGH, MINC, a .zip of DICOM files"
+)
+
+
+class VolumePanel:
+    """Keeps the view on the workspace's scan, and the workspace's slice on the view's crosshair."""
+
+    def __init__(
+        self,
+        services: Services,
+        workspace: Workspace,
+        document: Document,
+        input_bar: InputBar,
+        classes: ClassList,
+    ) -> None:
+        self._services, self._workspace, self._document = services, workspace, document
+        self._input_bar = input_bar
+        self._scan: Scan | None = None
+        self._preparation = STORED
+        self._following = False
+        self.view = VolumeView(name="volume-view", placeholder=_NOTHING, sizing_mode="stretch_both", margin=0)
+        self.strip = SliceStrip(
+            name="volume-strip",
+            view=self.view,
+            sizing_mode="stretch_width",
+            height=104,
+            margin=(8, 0, 0, 0),
+        )
+        self.controls = VolumeControls(self.view)
+        self.map = VolumeMap(services, workspace, self.view, classes)
+        self.preparation = PreparationInput(
+            lambda chosen: input_bar.choose(preparation=chosen),
+            lambda sentence: workspace.notify(sentence, "warning"),
+            lambda: (float(self.view.window_low), float(self.view.window_high)),
+        )
+        self.download = Download(name="volume-download")
+        self._build()
+        workspace.listen("scan choice reading", self._show)
+        for name in "ijk":
+            self.view.on_change(name, lambda _attr, _old, _new: self._crosshair_moved())
+        self.time.on_change("value_throttled", lambda _attr, _old, new: input_bar.choose(time=int(new)))
+        self.controls.threshold.on_change("value_throttled", lambda _attr, _old, _new: self.map.locate())
+        self.files.on_click(lambda event: self._export(str(getattr(event, "item", ""))))
+
+    def _build(self) -> None:
+        def heading(text: str) -> Div:
+            return Div(text=text, stylesheets=[styles.HEADING], margin=(14, 0, 6, 0))
+
+        self.facts = Div(
+            name="volume-facts",
+            text="",
+            stylesheets=[styles.QUIET],
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self.time = Slider(
+            name="volume-time",
+            title="time point",
+            start=0,
+            end=1,
+            value=0,
+            step=1,
+            visible=False,
+            sizing_mode="stretch_width",
+            margin=(8, 8, 0, 6),
+            stylesheets=[styles.SLIDER],
+        )
+        self.files = Dropdown(
+            name="volume-save",
+            label="Save",
+            menu=[(label, what) for what, label in FILES.items()],
+            width=84,
+            margin=(14, 0, 0, 0),
+            stylesheets=[styles.BASE],
+        )
+        self.left = Column(
+            self.facts,
+            self.time,
+            heading("Values for the network"),
+            self.preparation.root,
+            heading("Where the network looked"),
+            self.map.root,
+            width=252,
+            sizing_mode="stretch_height",
+            margin=(8, 16, 0, 0),
+            stylesheets=[styles.SCROLL],
+        )
+        bar = Row(self.controls.root, self.files, sizing_mode="stretch_width", margin=0)
+        right = Column(
+            bar,
+            self.view,
+            self.strip,
+            sizing_mode="stretch_both",
+            margin=(4, 0, 0, 0),
+            stylesheets=[styles.SHRINK],
+        )
+        self.root = Row(self.left, right, sizing_mode="stretch_both", margin=0)
+
+    def _show(self) -> None:
+        """Let the view and the widgets say what is chosen."""
+        now = self._workspace.now
+        self.view.placeholder = f"Reading {now.reading} …" if now.reading else _NOTHING
+        choice, scan = now.choice, now.scan
+        if choice is None or (scan is not None and scan.name != choice.name):
+            return  # the volume of the choice is still to come
+        self._following = True
+        try:
+            if scan is not self._scan:
+                self._open(scan)
+            if scan is not None:
+                self._follow(choice.plane, place_of(choice, scan))
+        finally:
+            self._following = False
+        if scan is None:
+            return
+        if choice.preparation != self._preparation:  # what is seen is what the network sees
+            self._preparation, window = choice.preparation, choice.preparation.window(scan.volume)
+            self.view.update(window_low=window.low, window_high=window.high)
+        self.preparation.show(choice.preparation, scan.volume)
+        self.view.plane = choice.plane
+
+    def _open(self, scan: Scan | None) -> None:
+        before, self._scan = self._scan, scan
+        self.left.visible = scan is not None
+        if scan is None:
+            self.view.clear()
+            return
+        volume, choice = scan.volume, self._workspace.now.choice
+        assert choice is not None
+        same = before is not None and before.name == scan.name  # at another time: nothing else jumps
+        self._preparation, window = choice.preparation, choice.preparation.window(volume)
+        shown = (window.low, window.high)
+        if same:
+            shown = (float(self.view.window_low), float(self.view.window_high))
+        self.view.show(volume.data, volume.affine, shown, scan.mask)
+        self.view.title, self.view.description = "", f"{scan.name} in three planes"
+        if not same:
+            self._centre(scan)
+            self.controls.fit(float(volume.data.min()), float(volume.data.max()), shown)
+        self.facts.text = facts(scan)
+        self.time.update(end=max(1, volume.times - 1), value=volume.time, visible=volume.times > 1)
+        self.map.again()
+
+    def _centre(self, scan: Scan) -> None:
+        """Put the crosshair into the lesion, where one is known."""
+        if scan.mask is None or not scan.mask.any():
+            return
+        for axis, name in enumerate("ijk"):
+            counts = scan.mask.sum(tuple(other for other in range(3) if other != axis))
+            self.view.update(**{name: int(counts.argmax())})
+
+    def _follow(self, plane: str, index: int) -> None:
+        """Put the crosshair on the chosen slice."""
+        name = "ijk"[VIEWS[plane].across]
+        if getattr(self.view, name) != index:
+            self.view.update(**{name: index})
+
+    def _crosshair_moved(self) -> None:
+        """The slice on which the crosshair is becomes the input of all tabs."""
+        choice, scan = self._workspace.now.choice, self._workspace.now.scan
+        if self._following or choice is None or scan is None or scan is not self._scan:
+            return
+        index = seen_from(self.view, choice.plane)
+        if index != place_of(choice, scan):
+            self._input_bar.choose(index=index)
+
+    def tick(self) -> None:
+        """Show what has come."""
+        self.map.tick()
+
+    def _export(self, what: str) -> None:
+        scan, choice = self._workspace.now.scan, self._workspace.now.choice
+        if what not in FILES or scan is None or choice is None:
+            return
+        sight = Sight.of(self.view, choice.plane)
+        work = self._services.painter.submit(build, what, scan, self.map.shown, sight)
+        work.add_done_callback(lambda future: later(self._document, lambda: self._hand_over(future)))
+
+    def _hand_over(self, future: "Future[tuple[str, bytes]]") -> None:
+        try:
+            name, data = future.result()
+        except (VislibError, MemoryError) as error:
+            self._workspace.notify(str(error), "warning")
+            return
+        self.download.save(data, name, TYPES[name.rsplit(".", 1)[1]])
+
+    def close(self) -> None:
+        """The browser has gone: nobody waits for its map."""
+        self.map.close()
+
+
+def facts(scan: Scan) -> str:
+    """What is known about a volume, as HTML."""
+    volume = scan.volume
+    size = " x ".join(str(side) for side in volume.data.shape)
+    voxel = " x ".join(f"{side:.3g}" for side in volume.voxel)
+    lines = [
+        f"<b>{escape(scan.name)}</b>",
+        f"{size} voxels of {voxel} mm",
+        f"stored as {escape(volume.stored)}" + (f", {volume.times} time points" if volume.times > 1 else ""),
+    ]
+    if scan.label:
+        lines.append(f"true class: <b>{escape(scan.label)}</b>")
+    return "<br>".join([*lines, *(escape(note) for note in volume.notes)])

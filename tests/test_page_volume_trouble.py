@@ -1,0 +1,148 @@
+"""Bad volumes on the page: one clear sentence each, the server stays up and its memory where it was."""
+
+import gzip
+import io
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dashboards import Dashboard, Visit, serve, visit
+from playwright.sync_api import Browser
+from volume_making import nifti
+
+pytestmark = pytest.mark.browser
+GROWTH = (
+    60  # MB that a server may weigh more after all of them: less than one of the volumes that they promise
+)
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    folder = tmp_path_factory.mktemp("volume-trouble")
+    with serve(folder, "--network", "brain2d", "--store", str(folder / "runs.sqlite")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, dashboard: Dashboard) -> Iterator[Visit]:
+    with visit(browser, dashboard.url("?tab=Volume")) as one:
+        one.until("m('volume-view').map.byteLength > 0 && m('volume-view').progress == 1")
+        yield one
+
+
+def weight(dashboard: Dashboard) -> float:
+    """MB of the server's memory."""
+    status = Path(f"/proc/{dashboard.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+
+def scan(shape: tuple[int, ...] = (40, 50, 30), **header) -> bytes:
+    values = np.random.default_rng(0).integers(0, 1000, shape).astype(np.int16)
+    return nifti(values, np.diag([2.0, 2, 2, 1]), **header)
+
+
+def bomb() -> bytes:
+    """A header and 2 GB of zeros, packed to 2 MB."""
+    head = bytearray(scan((4, 4, 4))[:352])
+    struct.pack_into("<8h", head, 40, 3, 1000, 1000, 1000, 1, 1, 1, 1)
+    return gzip.compress(bytes(head)) + 64 * gzip.compress(bytes(32 << 20))
+
+
+def zip_bomb() -> bytes:
+    """An archive whose one file is 1.1 GB of zeros."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("a.nii", "w") as file,
+    ):
+        for _ in range(1100):
+            file.write(bytes(1 << 20))
+    return packed.getvalue()
+
+
+def broken(field_offset: int, kind: str, *values: float) -> bytes:
+    """A scan with a field of its header overwritten."""
+    data = bytearray(scan())
+    struct.pack_into(f"<{kind}", data, field_offset, *values)
+    return bytes(data)
+
+
+CASES = {
+    "cut.nii.gz": lambda: gzip.compress(scan())[:20_000],
+    "promises-more.nii": lambda: broken(40, "8h", 3, 400, 400, 400, 1, 1, 1, 1),
+    "promises-terabytes.nii": lambda: broken(40, "8h", 3, 30_000, 30_000, 30_000, 1, 1, 1, 1),
+    "bomb.nii.gz": bomb,
+    "bomb.zip": zip_bomb,
+    "no-size.nii": lambda: broken(40, "8h", 3, 0, 50, 30, 1, 1, 1, 1),
+    "negative.nii": lambda: broken(40, "8h", 3, -40, 50, 30, 1, 1, 1, 1),
+    "not-finite.nii": lambda: broken(280, "12f", *[float("nan")] * 12),
+    "singular.nii": lambda: broken(280, "12f", *[2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0]),
+    "words.nii": lambda: b"these are only words, and no volume at all\n" * 20,
+    "colours.nii": lambda: nifti(
+        np.zeros((4, 4, 4), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])), np.eye(4)
+    ),
+}
+
+
+def upload(page: Visit, name: str, data: bytes) -> None:
+    page.element("upload", "input[type=file]").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_file_is_one_sentence_and_no_weight(page: Visit, dashboard: Dashboard, name: str) -> None:
+    before, seen = weight(dashboard), page.get("volume-view", "tick")
+    upload(page, name, CASES[name]())
+    page.until("m('notice').text.includes(arg)", name)
+    said = page.text("notice")
+    assert said.count(name) == 1
+    assert said.endswith(".")
+    assert "Traceback" not in said
+    page.press("notice-close")
+    assert page.get("volume-view", "tick") == seen  # what was looked at is still there
+    page.until("!m('volume-view').placeholder.startsWith('Reading')")
+    assert name not in str(page.get("input-select", "options"))
+    assert weight(dashboard) < before + GROWTH
+
+
+def test_an_empty_file_is_not_even_sent(page: Visit) -> None:
+    upload(page, "empty.nii", b"")
+    said = page.element("upload", ".said")
+    page.page.wait_for_function("(el) => el.innerText.includes('empty.nii is empty')", arg=said)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("constant.nii", np.full((30, 30, 20), 7, np.int16), "there is nothing to see"),
+        (
+            "inverted.nii",
+            1000 - np.pad(np.full((20, 20, 12), 900, np.int16), 6),
+            "if it is inverted, networks will not know it",
+        ),
+    ],
+)
+def test_an_odd_volume_is_shown_with_a_word_about_it(
+    page: Visit, name: str, values: np.ndarray, words: str
+) -> None:
+    upload(page, name, nifti(values, np.diag([2.0, 2, 2, 1])))
+    page.until("m('volume-facts').text.includes(arg)", name)
+    page.until("(m('volume-facts').text + m('preparation-words').text).includes(arg)", words)
+    page.until("m('volume-view').shape.join() == arg", ",".join(map(str, values.shape)))
+    page.until("m('volume-view').ack == m('volume-view').tick")
+
+
+def test_the_server_is_as_well_as_before(page: Visit, browser: Browser, dashboard: Dashboard) -> None:
+    good = scan()
+    upload(page, "good.nii", good)
+    page.until("m('volume-facts').text.includes('good.nii')")
+    page.until(
+        "m('volume-view').map.byteLength > 0 && m('volume-view').progress == 1 && !m('volume-view').stale"
+    )
+    with visit(browser, dashboard.url("?tab=Volume")) as another:
+        another.until("m('volume-view').map.byteLength > 0 && m('volume-view').progress == 1")
+    assert "Traceback" not in dashboard.log

@@ -143,6 +143,7 @@ def test_the_server_hears_what_the_page_shows_in_voxels_of_the_whole_grid(browse
         )
         page.mouse.click(left + x, top + y)
         told(served, lambda: (view.i, view.j, view.k), (3, 21, 7))
+        page.evaluate(FRAME)
         assert page.evaluate(f"{VIEW}.facts.places.map(({{voxel}}) => voxel.words.data)") == ["3", "21", "7"]
 
 

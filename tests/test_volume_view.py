@@ -181,7 +181,7 @@ def test_a_bright_voxel_on_the_patients_left_is_on_the_right_of_the_screen_with_
                     ["P", "A"] if plane == "sagittal" else ["R", "L"] if radiological else ["L", "R"]
                 )
                 cross = page.evaluate(
-                    f"['--x', '--y'].map((key) => parseFloat({pane(plane)}.el.style.getPropertyValue(key)))"
+                    f"['--x', '--y'].map((key) => parseFloat({pane(plane)}.crosses[0].style.getPropertyValue(key)))"
                 )
                 _, (left, top, width, height) = drawn(page, plane)
                 assert cross == [
@@ -630,6 +630,33 @@ def test_only_planes_whose_slice_or_colours_changed_are_cut_anew(browser):
             look(page, **change)
             assert page.evaluate("window.cuts") == wanted
         page.wait_for_function(f"{VIEW}.model.timings.length >= 4")
+
+
+@pytest.mark.browser
+def test_axial_slices_that_were_copied_ahead_are_what_they_are_in_the_volume(browser):
+    shape, random = (6, 5, 27), np.random.default_rng(3)
+    data = random.integers(0, 256, shape).astype(np.float32)
+    values, mask = random.normal(size=shape).astype(np.float32), random.random(shape) > 0.9
+    with opened(browser, data, np.eye(4), mask=mask, alpha_by_value=False, opacity=1) as (page, served, view):
+        send(page, served, lambda: view.set_map(values, signed=True))
+        coloured = palettes.coloured(values.reshape(6, -1), True, "blue-red", alpha_by_value=False)
+        copies = f"[...{VIEW}.model.nearby.blocks.keys()].sort().join()"
+        for k, blocks_there in ((13, "0,1,2"), (2, "0,1"), (26, "2,3"), (0, "0,1")):
+            look(page, k=k)
+            page.wait_for_function(f"{copies} == '{blocks_there}'")
+            for near in {k, max(0, k - 1), min(26, k + 1)}:
+                copied, plain = page.evaluate(
+                    f"""(() => {{ const {{model, panes}} = {VIEW}, plane = panes[2].plane
+                      const all = ({{codes, map, mask, from, column, row, width, height}}) =>
+                        [codes, map, mask].map((one) => Array.from({{length: width * height}}, (_, n) =>
+                          one[from + Math.floor(n / height) * column + n % height * row]))
+                      return [all(model.layer(plane, {near})), all(model.coarse_layer(plane, {near}))] }})()"""
+                )
+                assert copied == plain
+                assert copied[0] == data[:, :, near].ravel().astype(int).tolist()
+        wanted = slowly(coloured.reshape(*shape, 4), "axial", (3, 2, 0), True)[..., :3].astype(int)
+        plain = ~slowly(mask, "axial", (3, 2, 0), True)
+        assert np.median(np.abs(blocks(page, "axial", shape) - wanted)[plain]) <= 1
 
 
 @pytest.mark.browser

@@ -18,7 +18,7 @@
   const CODES = 65536, FAINT = .35  // of a stale map: in grey it could be taken for anatomy
 
   const PANE_CSS = `
-    .pane { position: relative; overflow: hidden; border-radius: 3px; background: #000; outline: none; touch-action: none; cursor: crosshair; user-select: none; }
+    .pane { position: relative; overflow: hidden; contain: strict; border-radius: 3px; background: #000; outline: none; touch-action: none; cursor: crosshair; user-select: none; }
     .pane:focus-visible::after { content: ""; position: absolute; inset: 0; border-radius: 3px; box-shadow: inset 0 0 0 2px var(--accent, #0b7a6b); }
     .pane.held-window { cursor: move; }
     .pane.held-pan { cursor: grabbing; }
@@ -101,8 +101,8 @@
   // `step`-th voxel of the grid along each axis may be in it, from the first one on.
 
   function layer_of({shape, strides, step, ...rest}, {columns, rows, across}, at) {
-    const from = clamp(Math.round(at / step), 0, shape[across] - 1) * strides[across]
-    return {...rest, step, from, width: shape[columns], height: shape[rows], column: strides[columns], row: strides[rows]}
+    const slice = clamp(Math.round(at / step), 0, shape[across] - 1)
+    return {...rest, step, slice, from: slice * strides[across], width: shape[columns], height: shape[rows], column: strides[columns], row: strides[rows]}
   }
 
   /** The part of a layer from one column and row to another. */
@@ -161,22 +161,44 @@
     return [flip ? after(columns, width) : before, after(rows, height), width * step, height * step]
   }
 
-  /** The contour of a layer's mask, through the middles between pixels in- and outside, in its pixels; null for none. */
-  function contour({mask, width, height, from: first, column, row}, flip) {
+  /** First and last place along each axis with something of a mask; null for an empty one. */
+  function bounds_of(mask, {shape: [nx, ny, nz], strides}) {
+    const low = [nx, ny, nz], high = [-1, -1, -1], fours = new Uint32Array(mask.buffer, 0, mask.length >> 2)
+    const take = (index) => {
+      if (mask[index] == 0) return
+      const place = [Math.floor(index / strides[0]), Math.floor(index / nz) % ny, index % nz]
+      for (let axis = 0; axis < 3; axis++) {
+        low[axis] = Math.min(low[axis], place[axis])
+        high[axis] = Math.max(high[axis], place[axis])
+      }
+    }
+    for (let four = 0; four < fours.length; four++) {
+      if (fours[four] != 0) for (let n = 0; n < 4; n++) take(4 * four + n)
+    }
+    for (let index = 4 * fours.length; index < mask.length; index++) take(index)
+    return high[0] < 0 ? null : low.map((first, axis) => [first, high[axis]])
+  }
+
+  /** The contour of a layer's mask, through the middles between voxels in- and outside, in its pixels; null for none. */
+  function contour({mask, bounds, slice, width, height, from: first, column, row}, plane, flip) {
+    if (mask == null || bounds === null) return null
+    const [[left, right], [bottom, top], [from, to]] = [plane.columns, plane.rows, plane.across].map((axis) => bounds?.[axis] ?? [0, Infinity])
+    if (slice < from || slice > to) return null
     const wide = width + 2, inside = new Uint8Array(wide * (height + 2))  // with a margin of one
+    const columns = [left, Math.min(right, width - 1)], rows = [bottom, Math.min(top, height - 1)]
     let some = false
-    for (let x = 0; x < width; x++) {
-      let from = first + (flip ? width - 1 - x : x) * column
-      for (let y = height; y > 0; y--, from += row) {
-        if (mask[from] == 0) continue
-        inside[y * wide + x + 1] = 1
+    for (let x = columns[0]; x <= columns[1]; x++) {
+      const pixel = flip ? width - x : x + 1
+      for (let y = rows[0]; y <= rows[1]; y++) {
+        if (mask[first + x * column + y * row] == 0) continue
+        inside[(height - y) * wide + pixel] = 1
         some = true
       }
     }
     if (!some) return null
-    const path = new Path2D()
-    for (let y = 0; y <= height; y++) {
-      for (let x = 0; x <= width; x++) {
+    const path = new Path2D(), [start, end] = flip ? [width - 1 - columns[1], width - columns[0]] : [columns[0], columns[1] + 1]
+    for (let y = height - rows[1] - 1; y <= height - rows[0]; y++) {
+      for (let x = start; x <= end; x++) {
         const corner = y * wide + x
         const a = inside[corner], b = inside[corner + 1], c = inside[corner + wide + 1], d = inside[corner + wide]
         if (a + b + c + d == 0 || a + b + c + d == 4) continue
@@ -248,9 +270,9 @@
     paint(scene) {
       const {ijk, volume, map} = scene, at = ijk[this.across], flip = this.flipped(scene.radiological)
       const frame = this.frame({...scene, flip}), layer = scene.layer(this.plane, at)
-      const {id, from} = layer
-      if (this.differs("cut", [id, from, flip, volume.key, map?.key])) this.cut(layer, flip, volume.table, map?.weights)
-      if (this.differs("contour", [id, from, flip])) this.contour = layer.mask == null ? null : contour(layer, flip)
+      const {id, slice} = layer
+      if (this.differs("cut", [id, slice, flip, volume.key, map?.key])) this.cut(layer, flip, volume.table, map?.weights)
+      if (this.differs("contour", [id, slice, flip])) this.contour = contour(layer, this.plane, flip)
       fit_canvas(this.canvas, this.width, this.height)
       const look = [this.keys.cut, scene.smooth, this.canvas.width, this.canvas.height, ...Object.values(frame)]
       if (this.differs("canvas", look)) this.draw(layer, frame, scene.smooth)
@@ -288,8 +310,10 @@
 
     annotate({grid, ijk, sight, faint, input}, at, frame) {
       const [x, y] = this.place_of(ijk, frame), index = INDICES[this.across], chosen = input == this.plane.name
-      this.el.style.setProperty("--x", `${x.toFixed(1)}px`)
-      this.el.style.setProperty("--y", `${y.toFixed(1)}px`)
+      for (const {style} of this.crosses) {
+        style.setProperty("--x", `${x.toFixed(1)}px`)
+        style.setProperty("--y", `${y.toFixed(1)}px`)
+      }
       const [low, high] = LETTERS[this.columns]
       put_text(this.letters.left, frame.flip ? high : low)
       put_text(this.letters.right, frame.flip ? low : high)
@@ -308,6 +332,6 @@
   }
 
   Object.assign(kit, {
-    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
+    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, bounds_of, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
   })
 })

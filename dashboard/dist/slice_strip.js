@@ -4,10 +4,11 @@
   const {LayoutDOM, StageView, register, register_models, element, put_text, put_attribute, fit_canvas, number_text} = kit
   const {INDICES, LETTERS, PLANES, Sheet, clamp, cropped, lie, thinned, to_mm} = kit  // of planes.js
   const {minus, tenths} = kit  // of volume_facts.js
+  const {at_leisure} = kit     // of volume_model.js
 
   const SIDE = 18, BARS = 24, GAP = 3, BETWEEN = 2   // pixels beside, below and between the thumbnails
   const NARROWEST = 56, WIDEST = 72
-  const PAUSE = 200, PIECE = 4                       // ms between two redraws, and of work before the browser may do something else
+  const PAUSE = 200                                  // ms between two redraws
   const SAMPLES = 1e6                                // voxels looked at to find what is empty ...
   const FULL = .1, SOME = .005                       // ... which has less than this share above this share of the window
   const STRONG = .5                                  // of the map's largest value: slices that are never left out
@@ -27,10 +28,6 @@
     .aim { background: var(--quiet, #5b6572); opacity: .7; }
     .tip { left: 0; top: 2px; }
     [hidden] { display: none; }`
-
-  const idle = globalThis.requestIdleCallback == null
-    ? (work) => setTimeout(() => work({timeRemaining: () => PIECE}), 50)
-    : (work) => requestIdleCallback(work, {timeout: 1000})
 
   // ---- what is worth showing: generators that stop now and then -------------------------------------------------
 
@@ -208,24 +205,15 @@
       this.timer = setTimeout(() => {
         this.timer = null
         this.dirty = false
-        this.work = this.redraw()
-        this.go_on()
+        const work = this.work = this.redraw()
+        at_leisure(work, () => this.work === work, (done, ms) => {
+          this.model.longest = Math.max(this.model.longest, ms)
+          if (!done) return
+          this.work = null
+          this.last = performance.now()
+          if (this.dirty) this.refresh()
+        })
       }, Math.max(0, this.last + PAUSE - performance.now()))
-    }
-
-    go_on() {
-      idle((deadline) => {
-        if (this.work == null || this.is_destroyed) return
-        const start = performance.now()
-        let done = false
-        do done = this.work.next().done
-        while (!done && performance.now() - start < PIECE && deadline.timeRemaining() > 1)
-        this.model.longest = Math.max(this.model.longest, performance.now() - start)
-        if (!done) return this.go_on()
-        this.work = null
-        this.last = performance.now()
-        if (this.dirty) this.refresh()
-      })
     }
 
     /** What was found out about an array, found out again only for other bytes. */

@@ -8,7 +8,7 @@
   const HINT = "Wheel: slices · Shift and drag: window · Ctrl and wheel: zoom · double click: centre"
 
   const FACTS_CSS = `
-    .facts { overflow: hidden auto; scrollbar-width: thin; padding: 7px 4px 4px 13px; color: var(--text, #1b2027); font: 12.5px/18px var(--bokeh-base-font, sans-serif);
+    .facts { contain: strict; overflow: hidden auto; scrollbar-width: thin; padding: 7px 4px 4px 13px; color: var(--text, #1b2027); font: 12.5px/18px var(--bokeh-base-font, sans-serif);
       font-variant-numeric: tabular-nums; }
     .facts > * { max-width: 400px; }
     .title { font-weight: 600; margin-bottom: 3px; }

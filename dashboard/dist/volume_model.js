@@ -3,15 +3,76 @@
   "use strict"
   const {LayoutDOM} = kit
   const {ModelEvent} = Bokeh.require("core/bokeh_events")
-  const {INDICES, PLANES, clamp, grid_of, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
+  const {INDICES, PLANES, bounds_of, clamp, grid_of, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
 
+  const AXIAL = PLANES[2]
   const PAUSE = 200                           // ms between two tellings of the server
   const REST = 120                            // ms for which the crosshair rests before its planes are asked for
+  const PIECE = 4                             // ms of work before the browser may do something else
+  const DEEP = 8                              // slices that are copied at once
   const KEPT = "vislib-radiological"
 
   function codes_of(bytes, voxels) {
     if (bytes.byteLength == 0) return null
     return bytes.byteLength == voxels ? new Uint8Array(bytes) : bytes.byteLength == 2 * voxels ? new Uint16Array(bytes) : null
+  }
+
+  const idle = globalThis.requestIdleCallback == null
+    ? (work) => setTimeout(() => work({timeRemaining: () => PIECE}), 50)
+    : (work) => requestIdleCallback(work, {timeout: 1000})
+
+  /** Runs a generator in pieces whenever the browser has nothing else to do, as long as `wanted()`; `hear` is told of each piece. */
+  function at_leisure(work, wanted, hear = () => {}) {
+    idle((deadline) => {
+      if (!wanted()) return
+      const start = performance.now()
+      let done = false
+      do done = work.next().done
+      while (!done && performance.now() - start < PIECE && deadline.timeRemaining() > 1)
+      hear(done, performance.now() - start)
+      if (!done) at_leisure(work, wanted, hear)
+    })
+  }
+
+  /** Copies of axial slices near the one that is seen: their voxels lie far apart in the array and would take the longest to cut. */
+  class Nearby {
+    constructor(array) { Object.assign(this, {array, blocks: new Map(), gone: false}) }
+
+    /** The layer, read from a copy if there is one. */
+    better(layer) {
+      const {array: {shape}} = this, copy = this.blocks.get(Math.floor(layer.slice / DEEP))
+      return copy == null ? layer : {...layer, ...copy, from: layer.slice % DEEP * shape[0] * shape[1], column: shape[1], row: 1}
+    }
+
+    /** Copies what is around a slice and forgets the rest. */
+    look(slice) {
+      this.newest = slice
+      const here = Math.floor(slice / DEEP), {array: {shape}, blocks} = this
+      const wanted = [here, here + 1, here - 1].filter((block) => block >= 0 && block * DEEP < shape[2])
+      for (const block of [...blocks.keys()]) if (!wanted.includes(block)) blocks.delete(block)
+      const next = wanted.find((block) => !blocks.has(block))
+      if (this.busy || next == null) return
+      this.busy = true
+      at_leisure(this.copy(next), () => !this.gone, (done) => {
+        if (!done) return
+        this.busy = false
+        this.look(this.newest)
+      })
+    }
+
+    *copy(block) {
+      const {array: {codes, map, mask, shape: [nx, ny, nz]}} = this, depth = Math.min(DEEP, nz - block * DEEP)
+      const make = (from) => from == null ? null : new from.constructor(depth * nx * ny)
+      const found = {codes: make(codes), map: make(map), mask: make(mask)}
+      const pairs = [[codes, found.codes], [map, found.map], [mask, found.mask]].filter(([from]) => from != null)
+      for (let x = 0, at = 0; x < nx; x++, yield) {
+        for (let y = 0; y < ny; y++, at++) {
+          const start = at * nz + block * DEEP
+          for (const [from, to] of pairs) for (let z = 0; z < depth; z++) to[z * nx * ny + at] = from[start + z]
+        }
+      }
+      this.blocks.set(block, found)
+    }
   }
 
   class PlaneWanted extends ModelEvent {
@@ -54,6 +115,7 @@
       this.connect(p.stale.change, () => { if (this.stale) this.dimmed = true })
       this.connect(p.sharp.change, () => { this.take_sharp() })
       for (const name of INDICES) this.connect(p[name].change, () => { this.expect() })
+      this.connect(p.k.change, () => { this.look_near() })
       this.connect(p.radiological.change, () => {
         try { localStorage.setItem(KEPT, this.radiological) } catch { /* storage is switched off */ }
       })
@@ -74,13 +136,24 @@
         map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
         mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
       }
+      array.bounds = array.mask == null ? null : this.known_bounds(array)
       const grid = codes == null ? null : grid_of([...shape], [...affine])
       this.held = {id: array.id, tick, trouble, value_low, value_high, map_low, map_high, signed, limit, grid, array}
       this.made = {}
       this.dimmed = this.stale
+      if (this.nearby != null) this.nearby.gone = true
+      this.nearby = new Nearby(array)
+      this.look_near()
       this.awaited.clear()
       this.sharp_layers = this.sharp_layers.map((layer) => this.with_new_map(layer))
       this.expect()
+    }
+
+    /** Where something of the mask is, looked for once. */
+    known_bounds(array) {
+      const {shape, mask: {buffer}} = array
+      if (this.bounded?.buffer !== buffer || this.bounded.shape.join() != shape.join()) this.bounded = {buffer, shape, bounds: bounds_of(array.mask, array)}
+      return this.bounded.bounds
     }
 
     // ---- planes of a volume that is held coarsely
@@ -107,7 +180,7 @@
       const plane = PLANES.find((one) => one.across == across), [width, height] = [grid.shape[plane.columns], grid.shape[plane.rows]]
       const whole = (bytes, like) => bytes.byteLength == 0 || like == null ? null : new like.constructor(bytes)
       this.sharp_layers[across] = {
-        id: ++this.updates, plane, at, exact: true, step: 1, width, height, from: 0, column: height, row: 1,
+        id: ++this.updates, plane, at, slice: at, exact: true, step: 1, width, height, from: 0, column: height, row: 1,
         codes: whole(sharp_volume, array.codes), map: whole(sharp_map, array.map), mask: whole(sharp_mask, array.mask),
       }
       this.awaited.delete(across)
@@ -122,6 +195,10 @@
       return {...layer, id: ++this.updates, map: spread(map, this.held.array, plane, at, [width, height]), exact: false}
     }
 
+    look_near() {
+      if (this.held?.grid != null) this.nearby.look(this.coarse_layer(AXIAL, this.ijk[2]).slice)
+    }
+
     get ijk() {
       const {shape} = this.held.grid
       return INDICES.map((name, axis) => clamp(Math.round(this[name]), 0, shape[axis] - 1))
@@ -130,7 +207,9 @@
     /** The codes of a plane: of all its voxels where they are there. */
     layer(plane, at) {
       const sharp = this.sharp_layers[plane.across]
-      return sharp?.at == at ? sharp : this.coarse_layer(plane, at)
+      if (sharp?.at == at) return sharp
+      const layer = this.coarse_layer(plane, at)
+      return plane === AXIAL ? this.nearby.better(layer) : layer
     }
 
     coarse_layer(plane, at) { return layer_of(this.held.array, plane, at) }
@@ -224,5 +303,5 @@
     }
   }
 
-  Object.assign(kit, {VolumeModel})
+  Object.assign(kit, {VolumeModel, at_leisure})
 })

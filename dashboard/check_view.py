@@ -13,7 +13,6 @@ from bokeh.plotting import figure
 
 from dashboard import palettes, styles
 from dashboard.answers import Answers
-from dashboard.inputs import Input
 from dashboard.method_card import MethodCard
 from dashboard.overlay import Lens
 from dashboard.workspace import Workspace
@@ -38,7 +37,7 @@ class CheckView:
         self._answers, self._workspace, self._lens = answers, workspace, lens
         self._job: Job | None = None
         self._shown: CheckProgress | None = None
-        self._of: tuple[Network, Input, Target] | None = None
+        self._of: tuple[Network, str, Target] | None = None  # the input's key: planes of a volume share it
         self._thumbnails: dict[int, tuple[np.ndarray, str]] = {}  # by the map's identity
         self.start = Button(name="check-start", label="Check again", width=104, margin=0)
         self.stop = Button(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
@@ -114,7 +113,8 @@ class CheckView:
     @property
     def _current(self) -> bool:
         now = self._workspace.now
-        return self._of is not None and self._of == (now.network, now.input, now.target)
+        key = now.input.key if now.input is not None else None
+        return self._of is not None and self._of == (now.network, key, now.target)
 
     def forget(self) -> None:
         """The question is another one: what was found is not true of it."""
@@ -137,7 +137,8 @@ class CheckView:
         if now.network is None or now.input is None or now.target is None:
             self._workspace.notify("There is nothing to check yet: choose an input first.", "warning")
             return
-        network, one, target = self._of = now.network, now.input, now.target
+        network, one, target = now.network, now.input, now.target
+        self._of = network, one.key, target
         asked = [card.chooser.settings for card in cards if not card.chooser.chosen.check(network)]
         if not asked:
             self._workspace.notify("None of the methods shown can be asked of this network.", "warning")

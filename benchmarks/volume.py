@@ -1,4 +1,4 @@
-"""How fast the volume viewer is: from wheel, crosshair or window to redrawn planes, and from the server to the page."""
+"""How fast the volume viewer is with a strip of slices below it: from an event or the server to redrawn planes."""
 
 import sys
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from bokeh.models import Column
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -14,11 +15,13 @@ from browsing import Served, chromium  # noqa: E402
 from playwright.sync_api import Page  # noqa: E402
 
 from benchmarks.page import percentile  # noqa: E402
-from dashboard.volume_view import VolumeView  # noqa: E402
+from dashboard.slice_strip import SliceStrip  # noqa: E402
+from dashboard.volume_view import VOXELS, VolumeView  # noqa: E402
 
 SIDE = 256
 EVENTS = 100
-SIZE = (1180, 700)
+SIZE = (1180, 800)
+STRIP = 100  # pixels of its height
 MODEL = "view_of('view').model"
 EMPTY = """() => {
   window.ages = []
@@ -31,6 +34,32 @@ EMPTY = """() => {
   }
   addEventListener("wheel", answer, {passive: false})
 }"""
+# What the viewer itself does for an event: hear it and repaint.
+WORK = """() => {
+  const view = view_of('view')
+  window.work = []
+  for (const name of ['wheel', 'drag', 'repaint']) {
+    const act = view[name].bind(view)
+    view[name] = (...all) => {
+      const start = performance.now()
+      act(...all)
+      if (name == 'repaint') window.work.push(window.heard + performance.now() - start)
+      window.heard = name == 'repaint' ? 0 : performance.now() - start
+    }
+  }
+  window.heard = 0
+}"""
+# Milliseconds from a jump of the crosshair to planes with every voxel, of which 120 are waited for it to rest.
+SHARP = """(place) => new Promise((done) => {
+  const view = view_of('view'), {model} = view, start = performance.now()
+  const look = () => {
+    const whole = [0, 1, 2].every((axis) => model.sharp_layers[axis]?.at == model.ijk[axis])
+    if (whole) requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)))
+    else setTimeout(look, 2)
+  }
+  model.move({0: place, 1: place, 2: place})
+  look()
+})"""
 PAINTED = (
     f"() => {{ {MODEL}.connect({MODEL}.properties.ack.change, () => {{ window.painted = Date.now() }}) }}"
 )
@@ -44,30 +73,35 @@ def rows() -> Iterator[tuple[str, str, str]]:
     whole = np.clip(np.rint(40 * values + 128), 0, 255).astype(np.float32)
 
     def build(document):
-        view = VolumeView(name="view", width=SIZE[0], height=SIZE[1])
-        document.add_root(view)
+        view = VolumeView(name="view", width=SIZE[0], height=SIZE[1] - STRIP)
+        document.add_root(Column(view, SliceStrip(name="strip", view=view, width=SIZE[0], height=STRIP)))
         return view
 
-    with (
-        chromium() as browser,
-        browser.open(build, viewport=dict(zip(("width", "height"), SIZE, strict=True))) as (
-            page,
-            served,
-        ),
-    ):
+    size = dict(zip(("width", "height"), SIZE, strict=True))
+    with chromium() as browser, browser.open(build, viewport=size) as (page, served):
         view = served.made[-1]
+        page.evaluate(WORK)
         eight = _sent(page, served, lambda: view.show(whole, np.eye(4), (0.0, 255.0)))
         yield "8-bit volume from the server to the page, painted", f"{eight:.1f} s", ""
-        yield "wheel to redrawn planes, no map, p50 / p95", _both(_wheel(page)), TARGET
+        yield from _both("wheel to redrawn planes, no map", *_wheel(page))
         sent = _sent(page, served, lambda: view.set_map(values, signed=True))
         yield "map from the server to the page, painted", f"{sent:.1f} s", ""
-        yield "wheel to redrawn planes, p50 / p95", _both(_wheel(page)), TARGET
-        yield "the same where an empty page writes one word, p50 / p95", _both(_nothing(page)), ""
-        yield "crosshair drag to three redrawn planes, p50 / p95", _both(_drag(page)), TARGET
-        yield "window drag to three redrawn planes, p50 / p95", _both(_drag(page, "right")), ""
+        yield from _both("wheel to redrawn planes", *_wheel(page))
+        yield "the same where an empty page writes one word, p50 / p95", _times(_nothing(page)), ""
+        yield from _both("crosshair drag to three redrawn planes", *_drag(page))
+        yield from _both("window drag to three redrawn planes", *_drag(page, "right"), target="")
+        pieces = [float(ms) for ms in page.evaluate("view_of('strip').model.pieces")]
+        yield "work of the strip of slices between two pauses, p50 / p95", _times(pieces), ""
         _sent(page, served, lambda: view.show(values, np.eye(4), (-2.0, 2.0)))
         _sent(page, served, lambda: view.set_map(values, signed=True))
-        yield "wheel to redrawn planes, 16-bit volume, p50 / p95", _both(_wheel(page)), ""
+        yield from _both("wheel to redrawn planes, 16-bit volume", *_wheel(page), target="")
+        beyond = int(VOXELS ** (1 / 3)) + 2
+        large = np.pad(values, [(0, beyond - SIDE)] * 3, mode="wrap")
+        _sent(page, served, lambda: view.show(large, np.eye(4), (-2.0, 2.0)))
+        _sent(page, served, lambda: view.set_map(large, signed=True))
+        yield from _both(f"wheel to redrawn planes, {beyond}³ voxels held coarsely", *_wheel(page), target="")
+        sharp = [_sharp(page, place) for place in range(20)]
+        yield "from there to three whole planes from the server, p50 / p95", _times(sharp), ""
 
 
 def _sent(page: Page, served: Served, action: Callable[[], None]) -> float:
@@ -79,8 +113,16 @@ def _sent(page: Page, served: Served, action: Callable[[], None]) -> float:
     return float(page.evaluate("window.painted")) / 1000 - start
 
 
-def _both(values: list[float]) -> str:
+def _times(values: list[float]) -> str:
     return f"{percentile(values, 0.5):.0f} / {percentile(values, 0.95):.0f} ms"
+
+
+def _both(
+    what: str, times: list[float], work: list[float], target: str = TARGET
+) -> Iterator[tuple[str, str, str]]:
+    yield f"{what}, p50 / p95", _times(times), target
+    own = f"{percentile(work, 0.5):.1f} / {percentile(work, 0.95):.1f} ms"
+    yield "… of which the viewer’s own work", own, ""
 
 
 def _middles(page: Page) -> list[tuple[float, float]]:
@@ -88,16 +130,20 @@ def _middles(page: Page) -> list[tuple[float, float]]:
     return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
 
 
-def _measured(page: Page, act: Callable[[int], None], events: int = EVENTS) -> list[float]:
-    """Milliseconds from each of some events to the paint of what it changed."""
-    page.evaluate(f"{MODEL}.timings.length = 0")
+def _measured(
+    page: Page, act: Callable[[int], None], events: int = EVENTS
+) -> tuple[list[float], list[float]]:
+    """Milliseconds from each of some events to the paint of what it changed, and of the viewer's own work for it."""
+    page.wait_for_timeout(1000)  # what is done when the browser is idle has been done
+    page.evaluate(f"{MODEL}.timings.length = window.work.length = 0")
     for number in range(events):
         act(number)
         page.wait_for_function(f"{MODEL}.timings.length > {number}", polling=5)
-    return [float(value) for value in page.evaluate(f"{MODEL}.timings")]
+    times, work = page.evaluate(f"[{MODEL}.timings, window.work]")
+    return [float(value) for value in times], [float(value) for value in work]
 
 
-def _wheel(page: Page) -> list[float]:
+def _wheel(page: Page) -> tuple[list[float], list[float]]:
     """A third of the events over each plane, there and back."""
     middles = _middles(page)
 
@@ -123,7 +169,11 @@ def _nothing(page: Page) -> list[float]:
     return times
 
 
-def _drag(page: Page, button: str = "left") -> list[float]:
+def _sharp(page: Page, place: int) -> float:
+    return float(page.evaluate(SHARP, 2 * place + 101))
+
+
+def _drag(page: Page, button: str = "left") -> tuple[list[float], list[float]]:
     """Over the axial plane, slanting, while the slice is changed too: with the left button all planes change."""
     x, y = _middles(page)[2]
     page.mouse.move(x, y)

@@ -17,13 +17,13 @@
     .stage { cursor: pointer; touch-action: none; user-select: none; border-radius: 3px; }
     .stage:not(.filled) { cursor: default; background: var(--sunken, #eceef1); }
     .stage:not(.filled) > :not(.placeholder) { display: none; }
-    .inner { position: absolute; inset: 0 ${SIDE}px; }
+    .inner { position: absolute; inset: 0 ${SIDE}px; contain: strict; }
     .letter { position: absolute; top: 0; bottom: ${BARS + GAP}px; width: ${SIDE}px; display: flex; align-items: center; justify-content: center;
       color: var(--quiet, #5b6572); font: 650 12px/1 var(--bokeh-base-font, sans-serif); }
     .letter:last-of-type { right: 0; }
     svg { position: absolute; left: 0; bottom: 0; width: 100%; height: ${BARS}px; border-bottom: 1px solid var(--line, #d8dce2); box-sizing: border-box; }
     path { fill: var(--accent, #0b7a6b); } path.weak { opacity: .38; }
-    .mark, .aim { position: absolute; left: 0; top: 0; bottom: 0; width: 2px; margin-left: -1px; pointer-events: none; }
+    .mark, .aim { position: absolute; left: 0; top: 0; bottom: 0; width: 2px; margin-left: -1px; pointer-events: none; will-change: transform; }
     .mark { background: var(--accent, #0b7a6b); box-shadow: 0 0 0 1px var(--surface, #fff); }
     .aim { background: var(--quiet, #5b6572); opacity: .7; }
     .tip { left: 0; top: 2px; }
@@ -85,7 +85,14 @@
       this.span = null         // first and last slice that are shown
       this.parts = new Map()   // what was found out about the volume and the map, each by its bytes
       this.hovered = null
+      this.measured = null     // the box, kept: asking for it would have the page laid out for every move of the marker
+      this.ruler = new ResizeObserver(([{contentRect: {width, height}}]) => {
+        this.measured = {width: Math.round(width), height: Math.round(height)}
+        this.request()
+      })
     }
+
+    get box() { return this.measured ?? super.box }
 
     connect_signals() {
       super.connect_signals()
@@ -103,6 +110,7 @@
 
     remove() {
       clearTimeout(this.timer)
+      this.ruler.disconnect()
       this.work = null
       super.remove()
     }
@@ -124,6 +132,8 @@
       this.mark = element(this.inner, "div", "mark")
       this.tip = element(this.inner, "span", "chip tip")
       this.drawn = ""
+      this.ruler.disconnect()
+      this.ruler.observe(this.stage)
       this.listen()
       this.refresh()
     }
@@ -207,7 +217,8 @@
         this.dirty = false
         const work = this.work = this.redraw()
         at_leisure(work, () => this.work === work, (done, ms) => {
-          this.model.longest = Math.max(this.model.longest, ms)
+          this.model.pieces.push(ms)
+          if (this.model.pieces.length > 512) this.model.pieces.shift()
           if (!done) return
           this.work = null
           this.last = performance.now()
@@ -375,7 +386,7 @@
     initialize() {
       super.initialize()
       this.draws = 0    // of all thumbnails: for tests and measurements ...
-      this.longest = 0  // ... and ms of work without a pause
+      this.pieces = []  // ... and ms of each piece of work that was not interrupted, the newest 512
     }
   }
   register(SliceStrip, "SliceStrip", SliceStripView, ({AnyRef, Str}) => ({

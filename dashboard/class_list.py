@@ -141,6 +141,14 @@ class ClassList:
         return self._by_hand
 
     @property
+    def said(self) -> tuple[str, str] | None:
+        """The most probable class of the present input and its probability, in words; None until it is known."""
+        if self._shown is None or self._shown.input is not self._workspace.now.input:
+            return None
+        best = int(self._shown.probabilities.argmax())
+        return self._labels()[best], _percent(float(self._shown.probabilities[best]))
+
+    @property
     def settled(self) -> bool:
         """Whether what is shown was said of the present input, and a target is chosen."""
         now = self._workspace.now

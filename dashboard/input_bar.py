@@ -147,7 +147,7 @@ class InputBar:
             self._workspace.notify(problem, "warning")
             return
         self._by_hand = True
-        self._workspace.change(choice=Choice(name, fit=self.fit.value))
+        self._workspace.change(choice=Choice(name, fit=self.fit.value), uploaded=name)
 
     def close(self) -> None:
         """The session has ended: an unfinished upload is dropped, finished ones are deleted."""

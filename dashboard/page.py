@@ -112,6 +112,7 @@ class Page:
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
         self.workspace.listen("network_name layer unit tab preset input target", self._write_address)
+        self.workspace.listen("uploaded", self._show_upload)
         self.tabs.on_change("active", self._tab_chosen)
         self.keys.on_change("pause_count", lambda _attr, _old, _new: self.features.pause())
 
@@ -240,6 +241,14 @@ class Page:
             self.workspace.change(tab=_TABS[new])
             if _TABS[new] == "Runs":
                 self.runs.update()
+
+    def _show_upload(self) -> None:
+        """Go where an upload can be seen, unless one is there."""
+        now = self.workspace.now
+        volume = self.input_bar.inputs.is_volume(now.uploaded)
+        seen_on = ("Volume", "Attribution") if volume else ("Attribution",)
+        if now.tab not in seen_on:
+            self.tabs.active = _TABS.index(seen_on[0])
 
     def _write_address(self) -> None:
         now = self.workspace.now

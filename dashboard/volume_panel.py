@@ -42,7 +42,7 @@ class VolumePanel:
         classes: ClassList,
     ) -> None:
         self._services, self._workspace, self._document = services, workspace, document
-        self._input_bar = input_bar
+        self._input_bar, self._classes = input_bar, classes
         self._scan: Scan | None = None
         self._preparation = STORED
         self._following = False
@@ -93,6 +93,13 @@ class VolumePanel:
             margin=(8, 8, 0, 6),
             stylesheets=[styles.SLIDER],
         )
+        self.says = Div(
+            name="volume-says",
+            text="",
+            stylesheets=[styles.QUIET],
+            sizing_mode="stretch_width",
+            margin=(0, 0, 8, 0),
+        )
         self.files = Dropdown(
             name="volume-save",
             label="Save",
@@ -107,6 +114,7 @@ class VolumePanel:
             heading("Values for the network"),
             self.preparation.root,
             heading("Where the network looked"),
+            self.says,
             self.map.root,
             width=252,
             sizing_mode="stretch_height",
@@ -195,6 +203,12 @@ class VolumePanel:
     def tick(self) -> None:
         """Show what has come."""
         self.map.tick()
+        said, now = self._classes.said, self._workspace.now
+        if said is not None and now.input is not None:
+            what = "this slice" if now.input.slice is not None else "the volume"
+            text = f"It says of {what}: <b>{escape(said[0])}</b>, {escape(said[1])}"
+            if text != self.says.text:
+                self.says.text = text
 
     def _export(self, what: str) -> None:
         scan, choice = self._workspace.now.scan, self._workspace.now.choice

@@ -36,7 +36,8 @@ class Choices:
     choice: Choice | None = None  # which picture or slice is wanted, and ...
     scan: Scan | None = None  # ... the volume that it is or is a slice of, ...
     input: Input | None = None  # ... and the last one that was prepared
-    reading: str = ""  # what an upload is called while it is being read
+    reading: str = ""  # what an upload is called while it is being read ...
+    uploaded: str = ""  # ... and the newest one that was
     target: Target | None = None  # what attributions explain; None until the classes are known
     opened: str | None = None  # id of a stored run that is shown in place of the layer's page
 

@@ -118,6 +118,7 @@ def test_a_slice_that_is_scrolled_to_is_the_input_of_all_tabs(page: Visit) -> No
     page.until("location.search.includes(arg)", f"slice={before[2] - 3}")
     page.set("input-slice", "value", before[2])
     page.until("m('volume-view').k == arg", before[2])
+    page.until("m('volume-says').text.includes('this slice: <b>tumour-like</b>')")
 
 
 def test_another_plane_is_marked_and_cut_for_the_network(page: Visit) -> None:
@@ -302,6 +303,18 @@ def test_a_marked_voxel_is_where_the_file_says(page: Visit) -> None:
 
 def read_back(data: bytes) -> nib.Nifti1Image:
     return nib.as_closest_canonical(nib.Nifti1Image.from_bytes(data))
+
+
+def test_an_upload_is_shown_wherever_one_was(page: Visit) -> None:
+    page.tab("Features")
+    upload(page, "elsewhere.nii", nifti(np.ones((8, 9, 7), np.float32)))
+    page.on_tab("Volume")
+    page.until("m('volume-facts').text.includes('elsewhere.nii')")
+    picture = io.BytesIO()
+    Image.new("L", (40, 30), 128).save(picture, "PNG")
+    upload(page, "grey.png", picture.getvalue())
+    page.on_tab("Attribution")
+    page.until("m('input-caption').text.includes('grey.png')")
 
 
 def test_what_is_too_large_is_refused_by_its_size(page: Visit) -> None:

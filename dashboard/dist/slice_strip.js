@@ -2,7 +2,7 @@
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
   const {LayoutDOM, StageView, register, register_models, element, put_text, put_attribute, fit_canvas, number_text} = kit
-  const {INDICES, LETTERS, PLANES, Sheet, clamp, cropped, lie, thinned, to_mm} = kit  // of planes.js
+  const {INDICES, LETTERS, PLANES, Sheet, clamp, cropped, layer_of, lie, thinned, to_mm} = kit  // of planes.js
   const {minus, tenths} = kit  // of volume_facts.js
   const {at_leisure} = kit     // of volume_model.js
 
@@ -17,6 +17,8 @@
     .stage { cursor: pointer; touch-action: none; user-select: none; border-radius: 3px; }
     .stage:not(.filled) { cursor: default; background: var(--sunken, #eceef1); }
     .stage:not(.filled) > :not(.placeholder) { display: none; }
+    .stage:focus-visible { outline: none; }
+    .stage:focus-visible::after { content: ""; position: absolute; inset: 0; border-radius: 3px; box-shadow: inset 0 0 0 2px var(--accent, #0b7a6b); pointer-events: none; }
     .inner { position: absolute; inset: 0 ${SIDE}px; contain: strict; }
     .letter { position: absolute; top: 0; bottom: ${BARS + GAP}px; width: ${SIDE}px; display: flex; align-items: center; justify-content: center;
       color: var(--quiet, #5b6572); font: 650 12px/1 var(--bokeh-base-font, sans-serif); }
@@ -82,7 +84,8 @@
       this.dirty = false       // whether it is to begin anew
       this.last = -Infinity    // when it ended
       this.drawn = ""          // what is on the canvas
-      this.span = null         // first and last slice that are shown
+      this.span = null         // which slices those are
+      this.back = document.createElement("canvas")  // where thumbnails are drawn until all are there
       this.parts = new Map()   // what was found out about the volume and the map, each by its bytes
       this.hovered = null
       this.measured = null     // the box, kept: asking for it would have the page laid out for every move of the marker
@@ -143,16 +146,17 @@
       return held?.grid == null ? null : held
     }
 
-    get plane() {
+    /** The plane that is to be shown; until it is drawn the old one stays. */
+    get wanted() {
       const wanted = this.model.plane || this.model.view.plane || "axial"
       return PLANES.find(({name}) => name == wanted)
     }
 
-    get at() { return this.model.view.ijk[this.plane.across] }
+    get at() { return this.model.view.ijk[this.span.plane.across] }
 
-    /** mm along the axis in the middle of a slice. */
-    mm(at) {
-      const {grid} = this.held, {across} = this.plane, middle = grid.shape.map((size) => (size - 1) / 2)
+    /** mm along the axis across a plane in the middle of a slice. */
+    mm(at, {across} = this.span.plane) {
+      const {grid} = this.held, middle = grid.shape.map((size) => (size - 1) / 2)
       middle[across] = at
       return to_mm(grid, middle)[across]
     }
@@ -163,20 +167,20 @@
     repaint() {
       const {width, height} = this.box
       if (width == 0 || height == 0) return
-      const held = this.held, ready = held != null && this.span?.of == `${held.grid.shape} ${this.plane.name}`
+      const {held} = this, ready = held != null && this.span?.of == held.grid.shape.join()
       this.stage.classList.toggle("filled", ready)
       put_text(this.placeholder, held == null ? this.model.placeholder : "")
       if (this.shown != `${width} ${height}`) this.refresh()
       if (ready) {
         this.mark.style.transform = `translateX(${this.place_of(this.at).toFixed(1)}px)`
-        LETTERS[this.plane.across].forEach((letter, end) => put_text(this.letters[end], letter))
+        LETTERS[this.span.plane.across].forEach((letter, end) => put_text(this.letters[end], letter))
         this.point()
       }
       this.words(ready)
     }
 
     words(ready) {
-      const {model, stage} = this, {across, name} = this.plane
+      const {model, stage} = this, {across, name} = ready ? this.span.plane : this.wanted
       put_attribute(stage, "role", ready ? "slider" : "img")
       const said = [model.description || `Strip of ${name} slices`]
       if (!ready) said.push(model.placeholder)
@@ -190,7 +194,7 @@
     }
 
     name_of(at) {
-      const {across} = this.plane
+      const {across} = this.span.plane
       return `${INDICES[across]} ${at}, ${"xyz"[across]} ${tenths(this.mm(at))} mm`
     }
 
@@ -237,26 +241,32 @@
     }
 
     *redraw() {
-      const {held, plane, model: {view}} = this, {width, height} = this.box
+      const {held, wanted: plane, model: {view}} = this, {width, height} = this.box
       if (held == null || width == 0 || height == 0) return
       this.shown = `${width} ${height}`
-      const {array} = held, above = this.empty_below()
+      const {array, grid} = held, above = this.empty_below(), {volume_colours: volume, map_colours: map} = view
       const inside = yield* this.known("filled", array.codes, "", () => filled(array, above))
       const strong = yield* this.known("strengths", array.map, held.signed, () => strengths(array, held))
-      if (view.held !== held || plane !== this.plane) return  // there is an update: it has asked for its own
-      this.span = this.spanned(inside[plane.across], strong?.[plane.across] ?? null)
-      const volume = view.volume_colours, map = view.map_colours, flip = plane.columns == 0 && view.radiological
+      const span = this.spanned(held, plane, inside[plane.across], strong?.[plane.across] ?? null)
+      const cells = this.cells(held, span, inside, plane.columns == 0 && view.radiological)
+      const key = [array.id, plane.name, volume.key, map?.key, ...Object.values(cells), this.shown].join()
+      if (key != this.drawn) {
+        const context = this.back.getContext("2d"), ratio = window.devicePixelRatio || 1
+        fit_canvas(this.back, this.room, cells.height)
+        context.setTransform(ratio, 0, 0, ratio, 0, 0)
+        context.clearRect(0, 0, this.room, cells.height)
+        for (let n = 0; n < cells.count; n++, yield) this.draw(context, held, span, cells, n, volume.table, map?.weights)
+        if (this.held?.grid.shape.join() != grid.shape.join()) return  // another volume: it has asked for its own
+        fit_canvas(this.canvas, this.room, cells.height)
+        const front = this.canvas.getContext("2d")
+        front.clearRect(0, 0, this.canvas.width, this.canvas.height)
+        front.drawImage(this.back, 0, 0)
+        this.drawn = key
+        this.model.draws += 1
+      }
+      this.span = span
       this.draw_bars(map == null ? null : strong[plane.across])
       this.request()
-      const cells = this.cells(inside, flip), key = [array.id, plane.name, flip, volume.key, map?.key, ...Object.values(cells), this.shown].join()
-      if (key == this.drawn) return
-      this.drawn = ""
-      const context = this.canvas.getContext("2d"), ratio = window.devicePixelRatio || 1
-      fit_canvas(this.canvas, this.room, cells.height)
-      context.setTransform(ratio, 0, 0, ratio, 0, 0)
-      for (let n = 0; n < cells.count; n++, yield) this.draw(context, cells, n, volume.table, map?.weights)
-      this.drawn = key
-      this.model.draws += 1
     }
 
     /** The code of the volume above which there is something. */
@@ -267,14 +277,13 @@
     }
 
     /** First and last slice of the grid that are shown: those with something in them, and those where the map is strong. */
-    spanned([first, last], strong) {
-      const {held: {array: {step}, grid: {shape}}, plane: {across, name}} = this
+    spanned({array: {step}, grid: {shape}, limit}, plane, [first, last], strong) {
       if (strong != null) {
         const least = STRONG * Math.max(...strong), shown = (size) => size > 0 && size >= least
         const from = strong.findIndex(shown), to = strong.findLastIndex(shown)
         if (from >= 0) [first, last] = [Math.min(first, from), Math.max(last, to)]
       }
-      return {of: `${shape} ${name}`, first: first * step, last: Math.min(shape[across] - 1, last * step + step - 1), step, strong}
+      return {of: shape.join(), plane, first: first * step, last: Math.min(shape[plane.across] - 1, last * step + step - 1), step, strong, limit}
     }
 
     get strongest() {
@@ -285,7 +294,7 @@
     }
 
     draw_bars(strong) {
-      const {first, last, step} = this.span, {threshold, held: {limit}} = this.model.view, said = ["", ""]
+      const {first, last, step, limit} = this.span, {threshold} = this.model.view, said = ["", ""]
       const most = strong == null ? 0 : Math.max(...strong)
       if (most > 0) {
         for (let n = first / step; n * step <= last; n++) {
@@ -298,19 +307,18 @@
     }
 
     /** How many thumbnails there are, their room, and what is cut of each: the rectangle outside of which all slices are empty. */
-    cells(inside, flip) {
-      const {plane: {columns, rows}, held: {grid: {voxel}, array: {step}}} = this, {first, last} = this.span
+    cells({grid: {voxel}, array: {step}}, {plane: {columns, rows}, first, last}, inside, flip) {
       const [left, right] = inside[columns], [bottom, top] = inside[rows]
       const wide = (right - left + 1) * step * voxel[columns], high = (top - bottom + 1) * step * voxel[rows]
       const height = Math.max(8, this.box.height - BARS - GAP), fitting = clamp(height * wide / high, NARROWEST, WIDEST)
       const count = clamp(Math.round(this.room / fitting), 1, last - first + 1), room = this.room / count
       const scale = Math.min((room - BETWEEN) / wide, height / high)
-      return {count, room, height, left, right, bottom, top, wide: wide * scale, high: high * scale, flip}
+      return {first, last, count, room, height, left, right, bottom, top, wide: wide * scale, high: high * scale, flip}
     }
 
-    draw(context, {count, room, height, left, right, bottom, top, wide, high, flip}, n, table, weights) {
-      const {first, last} = this.span, at = Math.floor(first + (n + .5) / count * (last - first + 1))
-      const whole = cropped(this.model.view.coarse_layer(this.plane, at), left, right, bottom, top)
+    draw(context, {array}, {plane, first, last}, {count, room, height, left, right, bottom, top, wide, high, flip}, n, table, weights) {
+      const at = Math.floor(first + (n + .5) / count * (last - first + 1))
+      const whole = cropped(layer_of(array, plane, at), left, right, bottom, top)
       const layer = thinned(whole, Math.max(1, Math.floor(whole.width / wide / (window.devicePixelRatio || 1))))
       this.sheet.cut(layer, flip, table, weights)
       const x = n * room, [across, along] = [wide / whole.width, high / whole.height]
@@ -324,7 +332,7 @@
       context.imageSmoothingQuality = "medium"
       context.drawImage(this.sheet.canvas, x + (room - BETWEEN - wide) / 2 + box[0] * across, (height - high) / 2 + box[1] * along, box[2] * across, box[3] * along)
       Object.assign(context, {font: `10px ${getComputedStyle(this.stage).fontFamily}`, fillStyle: "#eef2f5", shadowColor: "#000", shadowBlur: 3})
-      for (let twice = 0; twice < 2; twice++) context.fillText(minus(this.mm(at).toFixed(0)), x + 3, height - 4)
+      for (let twice = 0; twice < 2; twice++) context.fillText(minus(Math.round(this.mm(at, plane)).toString()), x + 3, height - 4)
       context.restore()
     }
 
@@ -333,7 +341,7 @@
     listen() {
       const {stage} = this
       const where = ({clientX}) => this.slice_at(clientX - this.inner.getBoundingClientRect().left)
-      const go = (event) => this.model.view.move({[this.plane.across]: where(event)})
+      const go = (event) => this.model.view.move({[this.span.plane.across]: where(event)})
       const end = () => {
         if (!this.dragged) return
         this.dragged = false
@@ -377,7 +385,7 @@
       const {first, last} = this.span, by = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10}[key]
       const wanted = by != null ? this.at + by : {Home: first, End: last}[key]
       if (wanted == null) return false
-      this.model.view.move({[this.plane.across]: wanted})
+      this.model.view.move({[this.span.plane.across]: wanted})
       return true
     }
   }

@@ -19,7 +19,7 @@
 
   const idle = globalThis.requestIdleCallback == null
     ? (work) => setTimeout(() => work({timeRemaining: () => PIECE}), 50)
-    : (work) => requestIdleCallback(work, {timeout: 1000})
+    : (work) => requestIdleCallback(work, {timeout: 300})
 
   /** Runs a generator in pieces whenever the browser has nothing else to do, as long as `wanted()`; `hear` is told of each piece. */
   function at_leisure(work, wanted, hear = () => {}) {
@@ -28,7 +28,7 @@
       const start = performance.now()
       let done = false
       do done = work.next().done
-      while (!done && performance.now() - start < PIECE && deadline.timeRemaining() > 1)
+      while (!done && performance.now() - start < PIECE && (deadline.didTimeout || deadline.timeRemaining() > 1))
       hear(done, performance.now() - start)
       if (!done) at_leisure(work, wanted, hear)
     })

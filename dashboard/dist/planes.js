@@ -102,7 +102,8 @@
 
   function layer_of({shape, strides, step, ...rest}, {columns, rows, across}, at) {
     const slice = clamp(Math.round(at / step), 0, shape[across] - 1)
-    return {...rest, step, slice, from: slice * strides[across], width: shape[columns], height: shape[rows], column: strides[columns], row: strides[rows]}
+    const [width, height, column, row] = [shape[columns], shape[rows], strides[columns], strides[rows]]
+    return {...rest, step, slice, from: slice * strides[across], width, height, column, row}
   }
 
   /** The part of a layer from one column and row to another. */
@@ -332,6 +333,7 @@
   }
 
   Object.assign(kit, {
-    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, bounds_of, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length, strides_of, thinned, to_mm, window_words,
+    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, bounds_of, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length,
+    strides_of, thinned, to_mm, window_words,
   })
 })

@@ -231,7 +231,7 @@
       }, Math.max(0, this.last + PAUSE - performance.now()))
     }
 
-    /** What was found out about an array, found out again only for other bytes. */
+    /** What was found out about an array, found out again only for other bytes or another key. */
     *known(which, array, key, find) {
       const old = this.parts.get(which)
       if (old?.array?.buffer === array?.buffer && old?.key == key) return old.found
@@ -242,11 +242,13 @@
 
     *redraw() {
       const {held, wanted: plane, model: {view}} = this, {width, height} = this.box
+      if (held == null) this.parts.clear()
       if (held == null || width == 0 || height == 0) return
       this.shown = `${width} ${height}`
       const {array, grid} = held, above = this.empty_below(), {volume_colours: volume, map_colours: map} = view
-      const inside = yield* this.known("filled", array.codes, "", () => filled(array, above))
-      const strong = yield* this.known("strengths", array.map, held.signed, () => strengths(array, held))
+      const inside = yield* this.known("filled", array.codes, String(array.shape), () => filled(array, above))
+      const meaning = [array.shape, held.signed, held.map_low, held.map_high].join()
+      const strong = yield* this.known("strengths", array.map, meaning, () => strengths(array, held))
       const span = this.spanned(held, plane, inside[plane.across], strong?.[plane.across] ?? null)
       const cells = this.cells(held, span, inside, plane.columns == 0 && view.radiological)
       const key = [array.id, plane.name, volume.key, map?.key, ...Object.values(cells), this.shown].join()
@@ -330,7 +332,8 @@
       context.fillStyle = "#000"
       context.fillRect(x, 0, room - BETWEEN, height)
       context.imageSmoothingQuality = "medium"
-      context.drawImage(this.sheet.canvas, x + (room - BETWEEN - wide) / 2 + box[0] * across, (height - high) / 2 + box[1] * along, box[2] * across, box[3] * along)
+      const left_of = x + (room - BETWEEN - wide) / 2 + box[0] * across, above = (height - high) / 2 + box[1] * along
+      context.drawImage(this.sheet.canvas, left_of, above, box[2] * across, box[3] * along)
       Object.assign(context, {font: `10px ${getComputedStyle(this.stage).fontFamily}`, fillStyle: "#eef2f5", shadowColor: "#000", shadowBlur: 3})
       for (let twice = 0; twice < 2; twice++) context.fillText(minus(Math.round(this.mm(at, plane)).toString()), x + 3, height - 4)
       context.restore()

@@ -136,7 +136,7 @@
         map: map.byteLength > 0 && fits ? new Uint16Array(map) : null,
         mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
       }
-      array.bounds = array.mask == null ? null : this.known_bounds(array)
+      array.bounds = this.known_bounds(array)
       const grid = codes == null ? null : grid_of([...shape], [...affine])
       this.held = {id: array.id, tick, trouble, value_low, value_high, map_low, map_high, signed, limit, grid, array}
       this.made = {}
@@ -151,9 +151,10 @@
 
     /** Where something of the mask is, looked for once. */
     known_bounds(array) {
-      const {shape, mask: {buffer}} = array
-      if (this.bounded?.buffer !== buffer || this.bounded.shape.join() != shape.join()) this.bounded = {buffer, shape, bounds: bounds_of(array.mask, array)}
-      return this.bounded.bounds
+      const {shape, mask} = array, old = this.bounded
+      if (mask == null) this.bounded = null
+      else if (old?.buffer !== mask.buffer || old.shape.join() != shape.join()) this.bounded = {buffer: mask.buffer, shape, bounds: bounds_of(mask, array)}
+      return this.bounded?.bounds ?? null
     }
 
     // ---- planes of a volume that is held coarsely

@@ -18,10 +18,7 @@ from jaxtyping import Float32, Shaped
 from dashboard import palettes
 from dashboard.volume_codes import VolumeCodes, map_codes, map_reach
 
-VOXELS = (
-    32_000_000  # that a browser is given at once: 64 MB as 16-bit codes, held for as long as it shows them
-)
-
+VOXELS = 32_000_000  # that a browser is given at once: 64 MB as 16-bit codes, for as long as it shows them
 PLANE = "^(axial|coronal|sagittal|)$"
 
 _PARTS = ("lens", "planes", "volume_facts", "volume_model", "volume")
@@ -157,6 +154,8 @@ class VolumeView(LayoutDOM):
     def __init__(self, **kwargs: object) -> None:
         # No default: Bokeh does not send those.
         super().__init__(**{"luts": palettes.tables(), **kwargs})
+        self._shape: tuple[int, ...] = ()  # as `shape` and `step`, but never set by a browser
+        self._step = 1
         self._whole: _Whole | None = None
         self.on_event(PlaneWanted, self._send_plane)
 
@@ -179,7 +178,8 @@ class VolumeView(LayoutDOM):
         """
         _check(data, affine, mask)
         codes, step = VolumeCodes.reaching(data, window), _step(data.shape)
-        fresh = list(data.shape) != self.shape
+        fresh = data.shape != self._shape
+        self._shape, self._step = data.shape, step
         self._whole = _Whole(data, codes, mask) if step > 1 else None
         self._forget_plane()
         self.update(
@@ -211,15 +211,13 @@ class VolumeView(LayoutDOM):
 
         NaN is transparent. Raises ValueError for a map of another shape than the volume.
         """
-        if values is not None and list(values.shape) != self.shape:
-            raise ValueError(
-                f"The map is of shape {values.shape}, the volume of {tuple(self.shape)}: resample it."
-            )
+        if values is not None and values.shape != self._shape:
+            raise ValueError(f"The map is of shape {values.shape}, the volume of {self._shape}: resample it.")
         high, peak, coarse = 1.0, 0.0, None
         if values is not None:
             reach = map_reach(values, signed=True)
             high, peak = reach or 1.0, reach if signed else map_reach(values, signed)
-            coarse = values[:: self.step, :: self.step, :: self.step]
+            coarse = values[:: self._step, :: self._step, :: self._step]
         if self._whole is not None:
             self._whole = replace(self._whole, map=values, map_high=high)
         self.map = b"" if coarse is None else map_codes(coarse, high).tobytes()
@@ -230,7 +228,7 @@ class VolumeView(LayoutDOM):
 
     def clear(self) -> None:
         """Go back to the placeholder, and refer to nothing that was shown."""
-        self._whole = None
+        self._shape, self._step, self._whole = (), 1, None
         self._forget_plane()
         self.update(volume=b"", step=1, shape=[], mask=b"")
         self.set_map(None)

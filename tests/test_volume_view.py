@@ -588,7 +588,7 @@ def test_an_update_is_painted_whole_once_a_tick_and_a_stale_map_is_faint(browser
         assert (blocks(page, "axial") == bright).all()
         served.do(lambda: view.update(stale=True, progress=0.25))
         page.wait_for_function(f"{pane('axial')}.waiting.textContent == 'updating…'")
-        faint = 0.35 * bright + 0.65 * slowly(DATA, "axial", (0, 0, 0), True)[..., None]
+        faint = 0.35 * bright + 0.65 * slowly(DATA, "axial", (4, 6, 3), True)[..., None]
         assert np.abs(blocks(page, "axial") - faint).max() <= 1
         assert page.evaluate(f"{VIEW}.progress.firstChild.style.width") == "25%"
         assert page.locator(".progress").is_visible()

@@ -24,7 +24,7 @@ from vislib.parameters import Value
 from vislib.preparation import Preparation
 
 _REMEMBERED = 96
-_BYTES = 400_000_000  # of remembered answers in all
+_BYTES = 256_000_000  # of remembered answers in all
 
 
 class Asked(Protocol):
@@ -158,8 +158,8 @@ class VolumeQuestion:
 
     @property
     def quick(self) -> bool:
-        """Whether it goes before every other work: hundreds of slices do not."""
-        return self.method.quick and not self.by_slices
+        """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
+        return self.method.quick
 
     def steps(self) -> Iterator[VolumeAttribution]:
         """Compute it, coarse first."""
@@ -230,7 +230,7 @@ class Answers:
             return
         with self._lock:
             self._known[question.key] = job.history.result
-            while len(self._known) > 1 and (len(self._known) > _REMEMBERED or self._size() > _BYTES):
+            while len(self._known) > _REMEMBERED or self._size() > _BYTES:
                 self._known.popitem(last=False)
 
     def _size(self) -> int:

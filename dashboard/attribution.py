@@ -192,6 +192,8 @@ class AttributionPanel:
 
     def close(self) -> None:
         """The browser has gone: nobody waits for its maps."""
-        for card in self.cards:
+        for card in (*self.cards, *self._spare):
             card.close()
+            card.forget()
+        self.classes.close()
         self.check.close()

@@ -120,6 +120,11 @@ class ClassList:
         self.fade.css = _FADED
         self._workspace.change(target=None)
 
+    def close(self) -> None:
+        """The browser has gone: nobody waits for an answer, and the last input is let go."""
+        self._answers.stop(self._job)
+        self._job = self._shown = None
+
     def ask(self) -> None:
         """Classify the input."""
         now = self._workspace.now

@@ -196,6 +196,10 @@ class MethodCard:
     def _stop(self) -> None:
         self._answers.stop(self._answer.job if self._answer is not None else None)
 
+    def forget(self) -> None:
+        """Let go of the question and its answer."""
+        self._answer = self._question = self._shown = None
+
     def close(self) -> None:
         """Nobody looks at it any more."""
         if self._answer is not None and self._answer.job is not None and self._answer.state != "done":

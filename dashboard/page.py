@@ -23,7 +23,7 @@ from dashboard.services import Services, services
 from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.volume_panel import VolumePanel
-from dashboard.workspace import Workspace
+from dashboard.workspace import Choices, Workspace
 from vislib.ascent import PRESETS, Preset, ascend, default_preset, fast_available
 from vislib.attribution import Target
 from vislib.errors import VislibError
@@ -328,3 +328,5 @@ class Page:
         self.attribution.close()
         self.volume.close()
         self.input_bar.close()
+        # The page is a ring of references that is found late; volumes in it are too large to wait for that.
+        self.workspace.now = Choices()

@@ -40,7 +40,8 @@ class Services:
         self.options = options
         self.store = RunStore(options.store)
         self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.runner = Runner(str(self.device))
+        # What has ended is remembered by the store and the answers; a job itself may hold a large volume.
+        self.runner = Runner(str(self.device), keep=0)
         self.answers = Answers(self.runner)
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.painter = ThreadPoolExecutor(1, thread_name_prefix="paint")

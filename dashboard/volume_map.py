@@ -149,8 +149,8 @@ class VolumeMap:
         now = self._workspace.now
         if now.tab != "Volume" or now.network is None or now.scan is None or now.choice is None:
             return
-        if self._target is None or now.choice.name != now.scan.name:
-            return
+        if self._target is None or now.target is None or now.choice.name != now.scan.name:
+            return  # what the network says is not known yet, or the volume is still to come
         chooser = self.chooser
         question = VolumeQuestion(
             now.network,
@@ -193,7 +193,8 @@ class VolumeMap:
         if answer.state == "failed":
             self._refuse(answer.error or "The method failed.")
             return
-        running = answer.state in ("queued", "running") and not question.quick
+        busy = answer.state in ("queued", "running")
+        running = busy and (question.by_slices or not question.quick)
         if self.stop.visible != running:
             self.stop.visible = running
         found = answer.result
@@ -274,6 +275,10 @@ class VolumeMap:
         if found is self._shown and not future.cancelled():
             of = f"({share:.0%} of the strongest colour)".replace("%", " %")
             self.places.show(*future.result(), share * limit, of)
+
+    def forget(self) -> None:
+        """Let go of all that was asked and answered."""
+        self._answer = self._question = self._shown = self._answered = None
 
     def close(self) -> None:
         """Nobody waits for it any more."""

@@ -206,7 +206,8 @@ class VolumePanel:
         said, now = self._classes.said, self._workspace.now
         if said is not None and now.input is not None:
             what = "this slice" if now.input.slice is not None else "the volume"
-            text = f"It says of {what}: <b>{escape(said[0])}</b>, {escape(said[1])}"
+            text = f"It says of {what}: <b>{escape(said[0])}</b>, "
+            text += f"<span style='white-space:nowrap'>{escape(said[1])}</span>"
             if text != self.says.text:
                 self.says.text = text
 
@@ -227,8 +228,11 @@ class VolumePanel:
         self.download.save(data, name, TYPES[name.rsplit(".", 1)[1]])
 
     def close(self) -> None:
-        """The browser has gone: nobody waits for its map."""
+        """The browser has gone: nobody waits for its map, and its volume is let go."""
         self.map.close()
+        self.map.forget()
+        self._scan = None
+        self.view.release()
 
 
 def facts(scan: Scan) -> str:

@@ -233,6 +233,10 @@ class VolumeView(LayoutDOM):
         self.update(volume=b"", step=1, shape=[], mask=b"")
         self.set_map(None)
 
+    def release(self) -> None:
+        """Refer to the arrays that were shown no longer; the browser, if there is one, keeps what it was sent."""
+        self._whole = None
+
     def _forget_plane(self) -> None:
         self.update(sharp=[], sharp_volume=b"", sharp_map=b"", sharp_mask=b"")
 

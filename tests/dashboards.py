@@ -74,10 +74,11 @@ class Dashboard:
 
 
 @contextmanager
-def serve(folder: Path, *arguments: str) -> Iterator[Dashboard]:
-    """Serve the dashboard with these words after --args until the block ends."""
+def serve(folder: Path, *arguments: str, bokeh: tuple[str, ...] = ()) -> Iterator[Dashboard]:
+    """Serve the dashboard with these words after --args, and Bokeh's own before, until the block ends."""
     port, log = free_port(), folder / f"server-{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "bokeh", "serve", "dashboard", "--port", str(port), "--args", *arguments]
+    command = [sys.executable, "-m", "bokeh", "serve", "dashboard", "--port", str(port), *bokeh]
+    command += ["--args", *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=out, stderr=subprocess.STDOUT)
     dashboard = Dashboard(process, port, log)

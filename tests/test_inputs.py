@@ -291,8 +291,7 @@ def test_remembered_answers_are_limited_in_bytes() -> None:
             job = answers.ask(_Big(key)).job
             job.wait(10)
         assert answers.ask(_Big(3)).job is None
-        assert answers.ask(_Big(2)).job is None
-        assert answers.ask(_Big(0)).job is not None
+        assert answers.ask(_Big(2)).job is not None  # two would be more than 256 MB
     finally:
         runner.shutdown(5)
 

@@ -202,6 +202,16 @@ def test_a_class_that_is_chosen_stays_while_slices_are_scrolled(page: Visit) -> 
     assert page.get("volume-view", "title").startswith("Grad-CAM for dark lesion")
 
 
+def test_another_volume_is_asked_about_its_own_class(browser: Browser, dashboard: Dashboard) -> None:
+    with visit(browser, dashboard.url(f"?tab=Volume&input={LESION.name}")) as fresh:
+        whole(fresh, "Grad-CAM for tumour-like, every axial slice")
+        fresh.set("input-select", "value", "brain_healthy")
+        whole(fresh, "Grad-CAM for healthy, every axial slice")
+        fresh.set("input-slice", "value", 30)
+        fresh.until("m('input-caption').text.includes('z = ')")
+        assert fresh.get("volume-view", "title") == "Grad-CAM for healthy, every axial slice"
+
+
 def test_a_long_map_can_be_stopped_and_says_so(page: Visit) -> None:
     page.set("volume-method", "value", "Occlusion")
     page.until(

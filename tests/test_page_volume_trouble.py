@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ GROWTH = (
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("volume-trouble")
-    with serve(folder, "--network", "brain2d", "--store", str(folder / "runs.sqlite")) as one:
+    words = ("--network", "brain2d", "--store", str(folder / "runs.sqlite"))
+    quick = ("--unused-session-lifetime", "500", "--check-unused-sessions", "300")  # ms
+    with serve(folder, *words, bokeh=quick) as one:
         yield one
 
 
@@ -146,3 +149,22 @@ def test_the_server_is_as_well_as_before(page: Visit, browser: Browser, dashboar
     with visit(browser, dashboard.url("?tab=Volume")) as another:
         another.until("m('volume-view').map.byteLength > 0 && m('volume-view').progress == 1")
     assert "Traceback" not in dashboard.log
+
+
+def test_a_session_that_ends_lets_its_volume_go(
+    browser: Browser, dashboard: Dashboard, page: Visit, tmp_path: Path
+) -> None:
+    before = weight(dashboard)
+    values = np.zeros((400, 400, 220), np.float32) + np.arange(220, dtype=np.float32)
+    path = tmp_path / "large.nii.gz"
+    path.write_bytes(gzip.compress(nifti(values, np.diag([0.5, 0.5, 0.7, 1])), 1))
+    with visit(browser, dashboard.url("?tab=Volume")) as another:
+        another.element("upload", "input[type=file]").set_input_files(path)
+        another.until("m('volume-facts').text.includes('large.nii.gz') && m('volume-view').step == 2")
+        another.until("m('volume-says').text != ''")
+        held = weight(dashboard)
+    assert held > before + 140  # its values alone
+    deadline = time.monotonic() + 20
+    while weight(dashboard) > before + GROWTH and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert weight(dashboard) < before + GROWTH

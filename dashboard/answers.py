@@ -9,19 +9,10 @@ from typing import Any, Protocol
 import torch
 
 from dashboard.inputs import Input
-from dashboard.scans import Scan
-from vislib.attribution import (
-    Attribution,
-    Method,
-    Target,
-    VolumeAttribution,
-    attribution_steps,
-    volume_attribution_steps,
-)
+from vislib.attribution import Attribution, Method, Target, attribution_steps
 from vislib.jobs import Job, Latest, Runner
 from vislib.network import Network
 from vislib.parameters import Value
-from vislib.preparation import Preparation
 
 _REMEMBERED = 96
 _BYTES = 256_000_000  # of remembered answers in all
@@ -100,78 +91,6 @@ class Question:
         images = torch.from_numpy(self.input.image)
         return attribution_steps(
             self.network, images, self.target, self.method, layer=self.layer, **dict(self.values)
-        )
-
-
-@dataclass(frozen=True)
-class VolumeQuestion:
-    """One method's question about a whole volume, to a 2-D network slice by slice of a plane."""
-
-    network: Network
-    scan: Scan
-    plane: str
-    preparation: Preparation
-    target: Target
-    method: Method
-    layer: str | None
-    values: Mapping[str, Value]
-
-    @property
-    def by_slices(self) -> bool:
-        """Whether the network sees one slice at a time."""
-        return len(self.network.input_shape) == 3
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Names the answer."""
-        return (
-            self.network.fingerprint,
-            self.scan.key,
-            self.plane if self.by_slices else "",
-            self.preparation,
-            self.target,
-            self.method.name,
-            self.layer,
-            tuple(sorted(self.values.items())),
-        )
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """All that the map depends on, as JSON-able values, for the files that are made of it."""
-        return {
-            "network": self.network.name,
-            "fingerprint": self.network.fingerprint,
-            "volume": self.scan.name,
-            "time": self.scan.volume.time,
-            "plane": self.plane if self.by_slices else None,
-            "preparation": self.preparation.to_dict(),
-            "target": self.target.words(self.network),
-            "method": self.method.name,
-            "layer": self.layer,
-            "parameters": dict(self.values),
-        }
-
-    @property
-    def title(self) -> str:
-        """Names the job."""
-        return f"{self.method.name} of {self.scan.name}"
-
-    @property
-    def quick(self) -> bool:
-        """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
-        return self.method.quick
-
-    def steps(self) -> Iterator[VolumeAttribution]:
-        """Compute it, coarse first."""
-        return volume_attribution_steps(
-            self.network,
-            self.scan.volume,
-            self.target,
-            self.method,
-            plane=self.plane,
-            layer=self.layer,
-            preparation=self.preparation,
-            **dict(self.values),
         )
 
 

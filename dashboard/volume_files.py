@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dashboard.answers import VolumeQuestion
 from dashboard.scans import Scan
 from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
+from dashboard.volume_questions import MapQuestion
 from dashboard.volume_view import VolumeView
 from vislib.attribution import VolumeAttribution
 from vislib.errors import ImageError
@@ -42,7 +42,7 @@ class Sight:
 
 
 def build(
-    what: str, scan: Scan, shown: tuple[VolumeQuestion, VolumeAttribution] | None, sight: Sight
+    what: str, scan: Scan, shown: tuple[MapQuestion, VolumeAttribution] | None, sight: Sight
 ) -> tuple[str, bytes]:
     """File name and content. Raises ImageError where there is no such file, or no map to put into it."""
     stem = scan.name.split(".nii")[0]
@@ -52,9 +52,8 @@ def build(
         question, found = shown
         if not found.done:
             raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
-        words = f"{question.method.name} for {question.target.words(question.network)}"
-        name = _file_name(f"{stem}-{question.method.name}")
-        return f"{name}.nii.gz", write_map(scan.volume, found.values, words, question.spec)
+        name = _file_name(f"{stem}-{question.name}")
+        return f"{name}.nii.gz", write_map(scan.volume, found.values, question.caption, question.spec)
     if what not in FILES:
         raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
     facts, question_of = [scan.volume.name], shown[0] if shown is not None and sight.with_map else None
@@ -64,7 +63,7 @@ def build(
         scene = Scene(
             scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
         )
-        facts += [f"network {question_of.network.name}", question_of.preparation.words(scan.volume)]
+        facts += question_of.facts
     title = sight.title if question_of is not None else scan.name
     name = _file_name(f"{stem}-{what.removesuffix('.png')}")
     if what == "planes.png":

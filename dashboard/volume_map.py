@@ -4,26 +4,32 @@ import time
 from concurrent.futures import Future
 from html import escape
 
-import numpy as np
 from bokeh.models import Button, Column, Div, Row, Select
 
 from dashboard import styles
-from dashboard.answers import Answer, Answers, VolumeQuestion
+from dashboard.answers import Answer, Answers
 from dashboard.class_list import ClassList
 from dashboard.cluster_table import ClusterTable
+from dashboard.inputs import Inputs
 from dashboard.later import later
 from dashboard.method_chooser import MethodChooser
+from dashboard.scans import Scan
 from dashboard.services import Services
+from dashboard.volume_questions import FileQuestion, MapQuestion, VolumeQuestion
 from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
-from vislib.attribution import Target, VolumeAttribution, default_layer
+from vislib.attribution import Target, VolumeAttribution
 from vislib.clusters import Cluster, clusters, maximum
+from vislib.errors import ImageError
 from vislib.probe import LOGITS
 from vislib.slices import VIEWS
-from vislib.volumes import caption
 
 _PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels
 _HALF = 0.5  # of the strongest colour: what clusters are above while no threshold is set
+
+_STOP, _AGAIN = "Stop", "Start again"
+_SAYS = "where the network looked"
+_NETWORK = ""  # the overlay menu's entry for what the network says
 
 Places = tuple[tuple[int, int, int] | None, list[Cluster]]
 
@@ -32,24 +38,32 @@ class VolumeMap:
     """Keeps the map of a VolumeView on the workspace's volume, plane and class while its tab is looked at."""
 
     def __init__(
-        self, services: Services, workspace: Workspace, view: VolumeView, classes: ClassList
+        self,
+        services: Services,
+        workspace: Workspace,
+        inputs: Inputs,
+        view: VolumeView,
+        classes: ClassList,
     ) -> None:
-        self._services, self._workspace = services, workspace
+        self._services, self._workspace, self._inputs = services, workspace, inputs
         self._answers: Answers = services.answers
         self._view, self._classes = view, classes
         self._answer: Answer | None = None
-        self._question: VolumeQuestion | None = None
+        self._question: MapQuestion | None = None
         self._shown: VolumeAttribution | None = None  # what the view shows, ...
-        self._answered: VolumeQuestion | None = None  # ... and what it answers
+        self._answered: MapQuestion | None = None  # ... and what it answers
+        self._other: Scan | None = None  # whose values are shown in place of the network's map
         self._pushed = 0.0
         self._target: Target | None = (
             None  # stays while slices are scrolled, whatever each slice is taken for
         )
-        self._showing = False
+        self._showing = self._refused = False
         self._listed: list[Target] = []
         self._build()
         self.target.on_change("value", lambda _attr, _old, new: self._target_chosen(new))
-        self.stop.on_click(lambda: self._answers.stop(self._answer.job if self._answer is not None else None))
+        self.overlay.on_change("value", lambda _attr, _old, new: self._overlay_chosen(new))
+        self.stop.on_click(self._stop_or_start)
+        workspace.listen("scan uploaded", self._list_overlays)
         workspace.listen("network", self._network_opened)
         workspace.listen("scan", self._scan_changed)
         workspace.listen("target", self._follow_target)
@@ -57,6 +71,22 @@ class VolumeMap:
 
     def _build(self) -> None:
         self.chooser = MethodChooser("volume-method", "Grad-CAM", self._workspace, self.ask)
+        self.overlay = Select(
+            name="volume-overlay",
+            title="over it",
+            options=[(_NETWORK, _SAYS)],
+            value=_NETWORK,
+            sizing_mode="stretch_width",
+            stylesheets=[styles.FIELD],
+            margin=(0, 0, 6, 0),
+        )
+        self.says = Div(
+            name="volume-says",
+            text="",
+            stylesheets=[styles.QUIET],
+            sizing_mode="stretch_width",
+            margin=(2, 0, 6, 0),
+        )
         self.target = Select(
             name="volume-target",
             title="what speaks for",
@@ -74,13 +104,20 @@ class VolumeMap:
             sizing_mode="stretch_width",
             margin=(6, 0, 0, 0),
         )
-        self.stop = Button(name="volume-map-stop", label="Stop", visible=False, margin=(6, 0, 0, 0), width=60)
+        self.stop = Button(name="volume-map-stop", label=_STOP, visible=False, margin=(6, 0, 0, 0), width=90)
         self.places = ClusterTable(self.jump)
         self.chooser.gear.margin = (18, 0, 0, 0)
-        self.root = Column(
+        self.asked = Column(
+            self.says,
             self.target,
             Row(self.chooser.method, self.chooser.gear, sizing_mode="stretch_width", margin=0),
             self.chooser.grid,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self.root = Column(
+            self.overlay,
+            self.asked,
             self.foot,
             self.stop,
             Div(text="Where it is strongest", stylesheets=[styles.HEADING], margin=(14, 0, 6, 0)),
@@ -90,7 +127,7 @@ class VolumeMap:
         )
 
     @property
-    def shown(self) -> tuple[VolumeQuestion, VolumeAttribution] | None:
+    def shown(self) -> tuple[MapQuestion, VolumeAttribution] | None:
         """The map over the volume, where it answers the present question."""
         if self._answered is None or self._shown is None or self._view.stale:
             return None
@@ -144,15 +181,54 @@ class VolumeMap:
         if target.layer == LOGITS and target.against is None:
             self._classes.choose(int(target.unit))  # type: ignore[arg-type]
 
-    def ask(self) -> None:
-        """Compute the map of the present volume, plane and class; what is shown is faint until it has come."""
-        now = self._workspace.now
-        if now.tab != "Volume" or now.network is None or now.scan is None or now.choice is None:
+    def _list_overlays(self) -> None:
+        """Offer the other volumes."""
+        scan = self._workspace.now.scan
+        names = [name for group in self._inputs.names().values() for name in group]
+        others = [
+            name for name in names if self._inputs.is_volume(name) and (scan is None or name != scan.name)
+        ]
+        self.overlay.options = [(_NETWORK, _SAYS), *((name, name) for name in others)]
+        if self.overlay.value not in others:
+            self.overlay.value = _NETWORK
+
+    def _overlay_chosen(self, name: str) -> None:
+        self.asked.visible = name == _NETWORK
+        if name == _NETWORK or not self._inputs.is_volume(name):
+            self._other = None
+            self.ask()
             return
-        if self._target is None or now.target is None or now.choice.name != now.scan.name:
-            return  # what the network says is not known yet, or the volume is still to come
-        chooser = self.chooser
-        question = VolumeQuestion(
+        document = self._view.document
+
+        def read() -> None:
+            try:
+                other, problem = self._inputs.scans.get(name), ""
+                assert other.key  # found here, where it may take its time
+            except (ImageError, KeyError) as error:
+                other, problem = None, str(error)
+            later(document, lambda: self._other_read(name, other, problem))
+
+        self._services.reader.submit(read)
+
+    def _other_read(self, name: str, other: Scan | None, problem: str) -> None:
+        if problem:
+            self._workspace.notify(problem, "warning")
+        if name == self.overlay.value:
+            self._other = other
+            self.ask()
+
+    def _wanted(self) -> MapQuestion | None:
+        """The question of the present volume, plane and class; None while they are not known."""
+        now, chooser = self._workspace.now, self.chooser
+        if now.tab != "Volume" or now.network is None or now.scan is None or now.choice is None:
+            return None
+        if now.choice.name != now.scan.name:
+            return None  # the volume is still to come
+        if self.overlay.value != _NETWORK:
+            return FileQuestion(now.scan, self._other) if self._other is not None else None
+        if self._target is None or now.target is None:
+            return None  # what the network says is not known yet
+        return VolumeQuestion(
             now.network,
             now.scan,
             now.choice.plane,
@@ -162,13 +238,18 @@ class VolumeMap:
             chooser.chosen_layer,
             chooser.values,
         )
-        known = self._answer is not None and self._answer.state != "cancelled"
-        if known and self._question is not None and question.key == self._question.key:
+
+    def ask(self, again: bool = False) -> None:
+        """Compute the map that is wanted, unless it is there; what is shown is faint until it has come."""
+        question = self._wanted()
+        if question is None:
+            return
+        known = self._question is not None and question.key == self._question.key
+        if known and (self._answer is not None or self._refused) and not again:
             return
         self.close()
-        self._question = question
-        problem = chooser.chosen.check(now.network)
-        if problem:
+        self._question, self._refused = question, False
+        if isinstance(question, VolumeQuestion) and (problem := question.method.check(question.network)):
             self._refuse(problem)
             return
         self._view.stale = True
@@ -176,10 +257,19 @@ class VolumeMap:
         self._answer = self._answers.ask(question)
         self.tick()
 
+    def _stop_or_start(self) -> None:
+        if self._answer is None:
+            return
+        if self._answer.state == "cancelled":
+            self.ask(again=True)
+        else:
+            self._answers.stop(self._answer.job)
+
     # what has come
 
     def _refuse(self, problem: str) -> None:
         self._answer = self._shown = self._answered = None
+        self._refused = True
         self._view.set_map(None)
         self.foot.text = escape(problem)
         self.stop.visible = False
@@ -193,17 +283,20 @@ class VolumeMap:
         if answer.state == "failed":
             self._refuse(answer.error or "The method failed.")
             return
-        busy = answer.state in ("queued", "running")
-        running = busy and (question.by_slices or not question.quick)
-        if self.stop.visible != running:
-            self.stop.visible = running
+        stopped = answer.state == "cancelled"
+        shown = question.long and answer.state in ("queued", "running", "cancelled")
+        if (self.stop.visible, self.stop.label) != (shown, _AGAIN if stopped else _STOP):
+            self.stop.update(visible=shown, label=_AGAIN if stopped else _STOP)
         found = answer.result
         if found is not None and found is not self._shown:
             rested = time.monotonic() - self._pushed > _PAUSE and self._view.ack >= self._view.tick
-            if found.done or rested or answer.state == "cancelled":
+            if found.done or rested or stopped:
                 self._push(question, found)
-        elif answer.state == "cancelled" and found is self._shown and self._shown is not None:
-            self._tell(question, self._shown, "stopped")
+        elif stopped and found is not None and self._view.progress < 1:
+            self._push(question, found)
+        elif stopped and found is None and self._view.stale:
+            self._view.set_map(None)
+            self.foot.text = "stopped"
 
     def again(self) -> None:
         """The view has been given its volume anew: the map goes over it again."""
@@ -213,29 +306,20 @@ class VolumeMap:
             else:
                 self._shown = self._answered = None
 
-    def _push(self, question: VolumeQuestion, found: VolumeAttribution) -> None:
+    def _push(self, question: MapQuestion, found: VolumeAttribution) -> None:
         if found.values.shape != tuple(self._view.shape):
             return  # of another volume than the view has been given so far
         self._shown, self._answered, self._pushed = found, question, time.monotonic()
-        stopped = self._answer is not None and self._answer.state == "cancelled"
+        stopped = self._answer_stopped()
         share = 1.0 if found.done or stopped else max(0.02, min(0.99, found.step / max(1, found.steps)))
         self._view.set_map(found.values, found.signed, limit=found.limit, progress=share)
-        way = f", every {question.plane} slice" if question.by_slices else ""
-        self._view.title = f"{question.method.name} for {question.target.words(question.network)}{way}"
+        self._view.title = question.caption
         self._tell(question, found, "stopped" if stopped else "")
         if found.done or stopped:
             self.locate()
 
-    def _tell(self, question: VolumeQuestion, found: VolumeAttribution, state: str) -> None:
-        words = []
-        if "layer" in question.method.needs:
-            words.append(escape(question.layer or default_layer(question.network, question.target)))
-        if not question.by_slices:
-            words.append(f"score {found.scores[0]:.3g}")
-        elif np.isfinite(found.scores).any():
-            best = int(np.nanargmax(found.scores))
-            where = caption(question.scan.volume, question.plane, best)
-            words.append(f"highest score {found.scores[best]:.3g} at {where}")
+    def _tell(self, question: MapQuestion, found: VolumeAttribution, state: str) -> None:
+        words = [escape(one) for one in question.said(found)]
         if not found.done:
             words.append(state or f"{found.step / max(1, found.steps):.0%}".replace("%", " %"))
         text = " · ".join([*words, *(escape(note) for note in found.notes)])
@@ -278,7 +362,7 @@ class VolumeMap:
 
     def forget(self) -> None:
         """Let go of all that was asked and answered."""
-        self._answer = self._question = self._shown = self._answered = None
+        self._answer = self._question = self._shown = self._answered = self._other = None
 
     def close(self) -> None:
         """Nobody waits for it any more."""

@@ -55,7 +55,7 @@ class VolumePanel:
             margin=(8, 0, 0, 0),
         )
         self.controls = VolumeControls(self.view)
-        self.map = VolumeMap(services, workspace, self.view, classes)
+        self.map = VolumeMap(services, workspace, input_bar.inputs, self.view, classes)
         self.preparation = PreparationInput(
             lambda chosen: input_bar.choose(preparation=chosen),
             lambda sentence: workspace.notify(sentence, "warning"),
@@ -93,13 +93,6 @@ class VolumePanel:
             margin=(8, 8, 0, 6),
             stylesheets=[styles.SLIDER],
         )
-        self.says = Div(
-            name="volume-says",
-            text="",
-            stylesheets=[styles.QUIET],
-            sizing_mode="stretch_width",
-            margin=(0, 0, 8, 0),
-        )
         self.files = Dropdown(
             name="volume-save",
             label="Save",
@@ -113,8 +106,7 @@ class VolumePanel:
             self.time,
             heading("Values for the network"),
             self.preparation.root,
-            heading("Where the network looked"),
-            self.says,
+            heading("Map over the volume"),
             self.map.root,
             width=252,
             sizing_mode="stretch_height",
@@ -208,8 +200,8 @@ class VolumePanel:
             what = "this slice" if now.input.slice is not None else "the volume"
             text = f"It says of {what}: <b>{escape(said[0])}</b>, "
             text += f"<span style='white-space:nowrap'>{escape(said[1])}</span>"
-            if text != self.says.text:
-                self.says.text = text
+            if text != self.map.says.text:
+                self.map.says.text = text
 
     def _export(self, what: str) -> None:
         scan, choice = self._workspace.now.scan, self._workspace.now.choice

@@ -46,6 +46,7 @@ def page(opened: Visit) -> Visit:
     opened.tab("Volume")
     if opened.get("input-select", "value") != LESION.name:
         opened.set("input-select", "value", LESION.name)
+    opened.set("volume-overlay", "value", "")
     opened.set("input-plane", "value", "axial")
     opened.set("preparation-scaling", "value", "stored")
     opened.set("volume-method", "value", "Grad-CAM")
@@ -218,8 +219,14 @@ def test_a_long_map_can_be_stopped_and_says_so(page: Visit) -> None:
         "m('volume-map-stop').visible && m('volume-view').progress < 1 && m('volume-view').title.startsWith('Occ')"
     )
     page.press("volume-map-stop")
-    page.until("m('volume-map-foot').text.includes('stopped')")
-    page.until("!m('volume-map-stop').visible")
+    page.until("m('volume-map-foot').text.includes('stopped') && m('volume-map-stop').label == 'Start again'")
+    tick = page.get("volume-view", "tick")
+    page.set("input-slice", "value", 30)
+    page.until("m('input-caption').text.includes('z = ')")
+    assert page.get("volume-map-stop", "label") == "Start again"  # scrolling starts nothing
+    assert page.get("volume-view", "tick") == tick
+    page.press("volume-map-stop")
+    page.until("m('volume-map-stop').label == 'Stop' && m('volume-view').progress < 1")
     page.set("volume-method", "value", "Grad-CAM")
     whole(page, "Grad-CAM for tumour-like, every axial slice")
 
@@ -257,6 +264,23 @@ def test_planes_and_lightbox_are_saved_as_pictures(page: Visit) -> None:
             pixels = np.asarray(picture.convert("RGB")).astype(int)
         assert pixels.shape[1] >= 800
         assert (np.abs(pixels[..., 0] - pixels[..., 2]) > 60).any()  # the map has colours
+
+
+def test_a_saved_map_lies_over_its_volume_again(page: Visit) -> None:
+    _, data = saved(page, "NIfTI on the volume")
+    wanted = expected().values
+    upload(page, "mine.nii.gz", data)
+    page.until("m('volume-facts').text.includes('mine.nii.gz')")
+    page.set("input-select", "value", LESION.name)
+    page.until("m('volume-overlay').options.some((one) => one[0] == 'mine.nii.gz')")
+    page.set("volume-overlay", "value", "mine.nii.gz")
+    whole(page, "mine.nii.gz")
+    np.testing.assert_allclose(shown_map(page), wanted, atol=wanted.max() / 30_000)
+    assert "values from 0 to" in page.text("volume-map-foot")
+    found = clusters(wanted, read_volume(LESION.path).affine, 0.5 * float(wanted.max()))
+    page.until("m('clusters-source').get_array('size').length == arg", len(found))
+    page.set("volume-overlay", "value", "")
+    whole(page, "Grad-CAM for tumour-like, every axial slice")
 
 
 def test_a_map_that_a_tab_looks_away_from_waits(page: Visit) -> None:

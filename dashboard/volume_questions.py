@@ -1,0 +1,220 @@
+"""Questions whose answer is a map on a volume's own grid: a network's, or what another file holds there."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dashboard.scans import Scan
+from vislib.attribution import Method, Target, VolumeAttribution, default_layer, volume_attribution_steps
+from vislib.network import Network
+from vislib.parameters import Value
+from vislib.preparation import Preparation
+from vislib.volumes import caption, resample
+
+
+class MapQuestion(Protocol):
+    """What `Answers` asks, and what the panel and the files say of it."""
+
+    @property
+    def scan(self) -> Scan:
+        """The volume."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+
+    @property
+    def name(self) -> str:
+        """In a file's name."""
+
+    @property
+    def caption(self) -> str:
+        """What the map is."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that the map depends on, as JSON-able values, for the files that are made of it."""
+
+    @property
+    def facts(self) -> list[str]:
+        """The same in a few sentences, for pictures."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work."""
+
+    @property
+    def long(self) -> bool:
+        """Whether a person may want to stop it."""
+
+    def said(self, found: VolumeAttribution) -> list[str]:
+        """What is to be known of an answer."""
+
+    def steps(self) -> Iterator[VolumeAttribution]:
+        """Compute it, coarse first."""
+
+
+@dataclass(frozen=True)
+class VolumeQuestion:
+    """One method's question about a whole volume, to a 2-D network slice by slice of a plane."""
+
+    network: Network
+    scan: Scan
+    plane: str
+    preparation: Preparation
+    target: Target
+    method: Method
+    layer: str | None
+    values: Mapping[str, Value]
+
+    @property
+    def by_slices(self) -> bool:
+        """Whether the network sees one slice at a time."""
+        return len(self.network.input_shape) == 3
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+        return (
+            self.network.fingerprint,
+            self.scan.key,
+            self.plane if self.by_slices else "",
+            self.preparation,
+            self.target,
+            self.method.name,
+            self.layer,
+            tuple(sorted(self.values.items())),
+        )
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+        return f"{self.method.name} of {self.scan.name}"
+
+    @property
+    def name(self) -> str:
+        """In a file's name."""
+        return self.method.name
+
+    @property
+    def caption(self) -> str:
+        """What the map is."""
+        way = f", every {self.plane} slice" if self.by_slices else ""
+        return f"{self.method.name} for {self.target.words(self.network)}{way}"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that the map depends on, as JSON-able values, for the files that are made of it."""
+        return {
+            "network": self.network.name,
+            "fingerprint": self.network.fingerprint,
+            "volume": self.scan.name,
+            "time": self.scan.volume.time,
+            "plane": self.plane if self.by_slices else None,
+            "preparation": self.preparation.to_dict(),
+            "target": self.target.words(self.network),
+            "method": self.method.name,
+            "layer": self.layer,
+            "parameters": dict(self.values),
+        }
+
+    @property
+    def facts(self) -> list[str]:
+        """The same in a few sentences, for pictures."""
+        return [f"network {self.network.name}", self.preparation.words(self.scan.volume)]
+
+    @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
+        return self.method.quick
+
+    @property
+    def long(self) -> bool:
+        """Whether a person may want to stop it."""
+        return self.by_slices or not self.method.quick
+
+    def said(self, found: VolumeAttribution) -> list[str]:
+        """Layer and scores."""
+        words = []
+        if "layer" in self.method.needs:
+            words.append(self.layer or default_layer(self.network, self.target))
+        if not self.by_slices:
+            words.append(f"score {found.scores[0]:.3g}")
+        elif np.isfinite(found.scores).any():
+            best = int(np.nanargmax(found.scores))
+            where = caption(self.scan.volume, self.plane, best)
+            words.append(f"highest score {found.scores[best]:.3g} at {where}")
+        return words
+
+    def steps(self) -> Iterator[VolumeAttribution]:
+        """Compute it, coarse first."""
+        return volume_attribution_steps(
+            self.network,
+            self.scan.volume,
+            self.target,
+            self.method,
+            plane=self.plane,
+            layer=self.layer,
+            preparation=self.preparation,
+            **dict(self.values),
+        )
+
+
+@dataclass(frozen=True)
+class FileQuestion:
+    """What another volume holds where this one lies, such as a map that was saved before."""
+
+    scan: Scan
+    other: Scan
+    quick = True
+    long = False
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+        return "file", self.scan.key, self.other.key
+
+    @property
+    def title(self) -> str:
+        """Names the job."""
+        return f"{self.other.name} over {self.scan.name}"
+
+    @property
+    def name(self) -> str:
+        """In a file's name."""
+        return self.other.name.split(".nii")[0]
+
+    @property
+    def caption(self) -> str:
+        """What the map is."""
+        return self.other.name
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the map depends on."""
+        return {"volume": self.scan.name, "map": self.other.name, "time": self.other.volume.time}
+
+    @property
+    def facts(self) -> list[str]:
+        """The same in a few words, for pictures."""
+        return [f"map {self.other.name}"]
+
+    def said(self, found: VolumeAttribution) -> list[str]:
+        """Which values there are, and that they were moved."""
+        low, high = float(self.other.volume.data.min()), float(self.other.volume.data.max())
+        return [f"values from {low:.3g} to {high:.3g}, put in place by their mm"]
+
+    def steps(self) -> Iterator[VolumeAttribution]:
+        """Resample it, linear; 0 where it does not reach."""
+        here, there = self.scan.volume, self.other.volume
+        x, y, z = here.data.shape
+        values = resample(there.data, there.affine, (x, y, z), here.affine)
+        signed = bool((there.data < 0).any())
+        unknown = np.full(1, np.nan, np.float32)
+        yield VolumeAttribution("file", values, signed, unknown, 1, 1, (), 0.0, "")

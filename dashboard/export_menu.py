@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from math import sqrt
 
 import numpy as np
 from bokeh.models import Dropdown
@@ -112,9 +113,9 @@ def _tiled(pictures: Sequence[np.ndarray]) -> np.ndarray:
     shape = pictures[0].shape
     blank = np.full(shape, BACKGROUND, np.uint8)
     alike = np.stack([picture if picture.shape == shape else blank for picture in pictures])
-    return display.tile(
-        alike, columns(len(pictures)), min(_CELL, max(64, *shape[1:])), gap=2, background=BACKGROUND
-    )
+    long, short = max(shape[1:]), min(shape[1:])
+    cell = round(min(_CELL * sqrt(long / short), max(64, long)))  # of the same area, whatever its shape
+    return display.tile(alike, columns(len(pictures)), cell, gap=2, background=BACKGROUND)
 
 
 def _file(stem: str, kind: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dashboard import export_menu
 from dashboard.cells import Cell, compose
 from vislib.frames import Frame, History
 
@@ -42,3 +43,13 @@ def test_the_mosaic_has_the_pixels_of_its_pictures_as_far_as_it_has_room(
     one = run(shape, 16)
     with Image.open(io.BytesIO(compose([Cell(one, row) for row in range(16)], None))) as image:
         assert image.size == size
+
+
+@pytest.mark.parametrize(
+    ("size", "cell"),
+    [((128, 128), (128, 128)), ((224, 224), (128, 128)), ((80, 212), (78, 208)), ((16, 16), (64, 64))],
+)
+def test_a_saved_mosaic_is_as_fair_to_wide_pictures(size: tuple[int, int], cell: tuple[int, int]) -> None:
+    pictures = [np.full((1, *size), 90, np.uint8)] * 4
+    gap = 2  # two rows and two columns, a gap between them
+    assert export_menu._tiled(pictures).shape[:2] == (2 * cell[0] + gap, 2 * cell[1] + gap)

@@ -1,10 +1,16 @@
 """The documents stay true: tables made from the registries, names that exist, links that lead somewhere."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+import pytest
+
+import models
 from vislib.ascent import PARAMETERS, PRESETS
 from vislib.attribution import METHODS
 
@@ -76,3 +82,16 @@ def test_importing_vislib_starts_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "1\n"
     assert done.stderr == ""
+
+
+def test_the_readmes_example_of_a_volume_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [one for one in examples if "attribute_volume" in one]
+    sample = next(one for one in models.samples() if one.name == "brain_tumour")
+    shutil.copy(sample.path, tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert re.search(r"\d+ mm³ around \(-?\d", capsys.readouterr().out)
+    np.testing.assert_array_equal(nib.load("map.nii.gz").affine, nib.load("scan.nii.gz").affine)

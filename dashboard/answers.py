@@ -69,11 +69,13 @@ class Question:
             "network": self.network.name,
             "fingerprint": self.network.fingerprint,
             "input": self.input.words,
+            "data": self.input.key,
             "preparation": choice.preparation.to_dict() if volume else {"fit": choice.fit},
             "target": self.target.words(self.network),
             "method": self.method.name,
             "layer": self.layer,
             "parameters": dict(self.values),
+            "seed": 0,
         }
 
     @property
@@ -156,6 +158,6 @@ class Answers:
         return sum(
             getattr(one, name).nbytes
             for one in self._known.values()
-            for name in ("values", "raw")
+            for name in ("values", "raw", "colour")
             if hasattr(one, name)
         )

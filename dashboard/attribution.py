@@ -1,7 +1,5 @@
 """The Attribution panel: the input, what the network says to it, and two to six methods' maps side by side."""
 
-from concurrent.futures import Future
-
 from bokeh.document import Document
 from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
 
@@ -10,14 +8,13 @@ from dashboard.answers import Answers
 from dashboard.canvas import Download
 from dashboard.check_view import CheckView
 from dashboard.class_list import ClassList, caption
-from dashboard.later import later
+from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
 from dashboard.overlay import Lens, Overlay
 from dashboard.services import Services
 from dashboard.workspace import Workspace
-from vislib.errors import VislibError
 
 FIRST = ("Grad-CAM", "Grad-CAM++", "Guided backprop", "Integrated gradients", "SmoothGrad", "Occlusion")
 FEWEST = 2
@@ -175,20 +172,19 @@ class AttributionPanel:
         if shown is None:
             self._workspace.notify("There is no map to save yet: wait until it has come.", "warning")
             return
-        work = self._services.painter.submit(build, what, *shown, look_of(self.lens))
+        look = look_of(self.lens)
 
-        def done(future: "Future[tuple[str, bytes]]") -> None:
-            later(self._document, lambda: self._hand_over(future))
+        def work() -> None:
+            made, problem = attempt(lambda: build(what, *shown, look))
+            later(self._document, lambda: self._hand_over(made, problem))
 
-        work.add_done_callback(done)
+        self._services.painter.submit(work)
 
-    def _hand_over(self, future: "Future[tuple[str, bytes]]") -> None:
-        try:
-            name, data = future.result()
-        except (VislibError, MemoryError) as error:
-            self._workspace.notify(str(error), "warning")
-            return
-        self.download.save(data, name, TYPES[name.rsplit(".", 1)[1]])
+    def _hand_over(self, made: tuple[str, bytes] | None, problem: str) -> None:
+        if made is None:
+            self._workspace.notify(problem, "warning")
+        else:
+            self.download.save(made[1], made[0], TYPES[made[0].rsplit(".", 1)[1]])
 
     def close(self) -> None:
         """The browser has gone: nobody waits for its maps."""

@@ -8,13 +8,13 @@ from bokeh.models import Row, Select, Slider
 from dashboard import styles
 from dashboard.address import Address
 from dashboard.inputs import Choice, Input, Inputs, place_of
-from dashboard.later import later
+from dashboard.later import attempt, later
 from dashboard.scans import Scan
 from dashboard.services import Services
 from dashboard.upload import Upload, shown_name
 from dashboard.workspace import Workspace
-from vislib.errors import ImageError
 from vislib.images import FITS
+from vislib.network import Network
 from vislib.preparation import STORED
 from vislib.volumes import PLANES, slices
 
@@ -72,7 +72,8 @@ class InputBar:
         self.root = Row(
             self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
         )
-        self._showing = self._busy = self._again = self._by_hand = False
+        self._showing = self._again = self._by_hand = False
+        self._preparing: tuple[Network, Choice] | None = None
         self._wire()
 
     def _wire(self) -> None:
@@ -122,7 +123,7 @@ class InputBar:
             if choice.preparation.scaling == "window":
                 values["preparation"] = STORED
         new = replace(choice, **values)
-        known = {name for names in self.inputs.names().values() for name in names}
+        known = [name for names in self.inputs.names().values() for name in names]
         if new.name in known and new.plane in PLANES and new.fit in FITS:  # a browser may say anything
             self._by_hand = True
             self._workspace.change(choice=new)
@@ -132,18 +133,16 @@ class InputBar:
         self._workspace.change(reading=shown_name(name))
 
         def read() -> None:
-            try:
-                with file:
-                    added, problem = self.inputs.add(name, file), ""
-            except ImageError as error:
-                added, problem = "", str(error)
-            later(document, lambda: self._added(added, problem))
+            with file:
+                added, problem = attempt(lambda: self.inputs.add(name, file))
+            later(document, lambda: self._added(shown_name(name), added, problem))
 
         self._services.reader.submit(read)
 
-    def _added(self, name: str, problem: str) -> None:
-        self._workspace.change(reading="")
-        if problem:
+    def _added(self, called: str, name: str | None, problem: str) -> None:
+        if self._workspace.now.reading == called:  # not yet another one
+            self._workspace.change(reading="")
+        if name is None:
             self._workspace.notify(problem, "warning")
             return
         self._by_hand = True
@@ -163,25 +162,23 @@ class InputBar:
         )
         if network is None or choice is None:
             return
-        if self._busy:
-            self._again = True
+        if self._preparing is not None:
+            self._again = (network, choice) != self._preparing
             return
-        self._busy = True
+        self._preparing = network, choice
 
         def work() -> None:
-            scan, found, problem = None, None, ""
-            try:
-                scan = self.inputs.scan(choice)
-                found = self.inputs.prepare(choice, network, scan)
-            except ImageError as error:
-                problem = str(error)
+            found: Input | None = None
+            scan, problem = attempt(lambda: self.inputs.scan(choice))
+            if not problem:
+                found, problem = attempt(lambda: self.inputs.prepare(choice, network, scan))
             later(document, lambda: self._prepared(choice, scan, found, problem))
 
         own = choice.name in self.inputs.scans.uploads  # may have to be read again, at another time
         (self._services.reader if own else self._services.painter).submit(work)
 
     def _prepared(self, choice: Choice, scan: Scan | None, found: Input | None, problem: str) -> None:
-        self._busy = False
+        self._preparing = None
         if choice == self._workspace.now.choice and not self._again:
             self._workspace.change(scan=scan, input=found)
             if problem:

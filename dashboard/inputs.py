@@ -1,6 +1,7 @@
 """Inputs: which picture, slice or volume a session has chosen, prepared for its network."""
 
 import hashlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from vislib.errors import ImageError
 from vislib.images import FILE_BYTES, Picture, looks_like_picture, prepare, read_picture
 from vislib.network import Network
 from vislib.preparation import STORED, Preparation
-from vislib.slices import VIEWS
+from vislib.slices import VIEWS, upright
 from vislib.volumes import (
     PLANES,
     Slice,
@@ -43,6 +44,16 @@ class Choice:
     fit: str = "crop"
     time: int = 0
     preparation: Preparation = STORED
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume as a 3-D network takes it."""
+
+    image: np.ndarray  # float32 (1, c, x, y, z) in [0, 1]
+    grid: np.ndarray  # its voxels (i, j, k, 1) to mm
+    key: str
+    mask: np.ndarray | None  # (x, y, z) bool: where the lesion is
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +90,7 @@ class Input:
             return values
         across = VIEWS[self.choice.plane].across
         here = int((self.at + 0.5) * values.shape[across] / self.image.shape[2 + across])
-        return np.moveaxis(values, across, 0)[here].T[::-1]
+        return upright(values, self.choice.plane, here)
 
     def back(self, values: np.ndarray) -> np.ndarray:
         """A map over the image on the volume's own grid; only for slices and volumes."""
@@ -95,9 +106,8 @@ class Inputs:
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
-        self._prepared: OrderedDict[tuple[str, str, Preparation], tuple[np.ndarray, np.ndarray, str]] = (
-            OrderedDict()
-        )
+        self._prepared: OrderedDict[tuple[str, str, Preparation], Prepared] = OrderedDict()
+        self._lock = threading.RLock()
         self.scans = Scans()
 
     def add(self, name: str, file: IO[bytes]) -> str:
@@ -111,9 +121,11 @@ class Inputs:
         if not looks_like_picture(head, called):
             self.scans.add(free, called, file)
             return free
-        self._pictures[free] = read_picture(file.read(FILE_BYTES + 1), called)
-        for old in list(self._pictures)[:-MOST_PICTURES]:
-            del self._pictures[old]
+        picture = read_picture(file.read(FILE_BYTES + 1), called)
+        with self._lock:
+            self._pictures[free] = picture
+            for old in list(self._pictures)[:-MOST_PICTURES]:
+                del self._pictures[old]
         return free
 
     def names(self) -> dict[str, list[str]]:
@@ -149,7 +161,7 @@ class Inputs:
             scan = self.scans.get(choice.name, choice.time)
         except KeyError:  # it was dropped a moment ago
             return None
-        assert scan.key  # found here, where it may take its time
+        assert scan.key, scan.volume.window  # found here, where they may take their time
         return scan
 
     def prepare(self, choice: Choice, network: Network, scan: Scan | None) -> Input:
@@ -160,11 +172,10 @@ class Inputs:
                 if len(network.input_shape) == 4
                 else _cut(choice, network, scan)
             )
-        if choice.name in self._pictures:
-            picture = self._pictures[choice.name]
-        elif choice.name in _samples():
+        picture = self._pictures.get(choice.name)
+        if picture is None and choice.name in _samples():
             picture = _photo(choice.name)
-        else:
+        if picture is None:
             raise ImageError(f"There is no input {choice.name!r} any more; choose another one.")
         image = prepare(picture, network, choice.fit)
         wide, high = picture.original
@@ -177,38 +188,49 @@ class Inputs:
 
     def _whole(self, choice: Choice, network: Network, scan: Scan) -> Input:
         """A volume for a 3-D network, of which one plane is shown."""
-        volume = scan.volume
-        known = (scan.key, network.fingerprint, choice.preparation)
-        if known not in self._prepared:
-            image, grid = to_network(volume, network.input_shape, network.spacing, choice.preparation)
-            self._prepared[known] = image, grid, _key(image)
-            while len(self._prepared) > _PREPARED:
-                self._prepared.popitem(last=False)
-        image, grid, key = self._prepared[known]
-        index = place_of(choice, scan)
-        across = VIEWS[choice.plane].across
-        way = np.linalg.solve(grid, volume.affine)  # along the same axes: each by itself
-        at = round(float(way[across, across] * index + way[across, 3]))
-        at = min(max(0, at), image.shape[2 + across] - 1)
-        mask = None
-        if scan.mask is not None:
-            mask = resample(scan.mask, volume.affine, image.shape[2:], grid, 0) > 0
-        words = f"{choice.name}, {_place_words(choice, scan, index)}"
-        one = Input(
-            choice, key, words, image, b"", mask, scan.label, _notes(choice, scan), scan, None, grid, at
+        one = self._prepare(choice, network, scan)
+        index, across = place_of(choice, scan), VIEWS[choice.plane].across
+        way = np.linalg.solve(one.grid, scan.volume.affine)  # along the same axes: each by itself
+        wanted = round(float(way[across, across] * index + way[across, 3]))
+        at = min(max(0, wanted), one.image.shape[2 + across] - 1)
+        beyond = (f"{network.name} does not see so far: its nearest plane is shown.",) if at != wanted else ()
+        picture = np.stack([upright(channel, choice.plane, at) for channel in one.image[0]])
+        return Input(
+            choice,
+            one.key,
+            f"{choice.name}, {_place_words(choice, scan, index)}",
+            one.image,
+            _png(picture),
+            one.mask,
+            scan.label,
+            (*beyond, *_notes(choice, scan)),
+            scan,
+            grid=one.grid,
+            at=at,
         )
-        picture = _png(np.stack([one.seen(channel) for channel in image[0]]))
-        return Input(**{**vars(one), "picture": picture})
+
+    def _prepare(self, choice: Choice, network: Network, scan: Scan) -> Prepared:
+        """The volume for the network, remembered: its planes are looked at one after the other."""
+        volume, known = scan.volume, (scan.key, network.fingerprint, choice.preparation)
+        with self._lock:
+            if known not in self._prepared:
+                image, grid = to_network(volume, network.input_shape, network.spacing, choice.preparation)
+                x, y, z = image.shape[2:]
+                mask = None
+                if scan.mask is not None:
+                    mask = resample(scan.mask, volume.affine, (x, y, z), grid, 0) > 0
+                self._prepared[known] = Prepared(image, grid, _key(image), mask)
+                while len(self._prepared) > _PREPARED:
+                    self._prepared.popitem(last=False)
+            return self._prepared[known]
 
 
 def place_of(choice: Choice, scan: Scan) -> int:
     """The slice that is chosen; where none is, the one that shows most of the lesion, or the middle one."""
-    volume, index = scan.volume, choice.index
+    count, index = slices(scan.volume, choice.plane), choice.index
     if index is None:
-        index = best_slice(
-            np.zeros(volume.data.shape, bool) if scan.mask is None else scan.mask, choice.plane
-        )
-    return min(max(0, index), slices(volume, choice.plane) - 1)
+        index = count // 2 if scan.mask is None else best_slice(scan.mask, choice.plane)
+    return min(max(0, index), count - 1)
 
 
 def _cut(choice: Choice, network: Network, scan: Scan) -> Input:

@@ -1,4 +1,4 @@
-"""A method's menu with its layer and parameters, which `settings` reads and a browser cannot make wrong."""
+"""A method's menu with its layer and parameters; what a browser says that cannot be meant is not taken."""
 
 from collections.abc import Callable
 
@@ -71,15 +71,17 @@ class MethodChooser:
     @property
     def chosen(self) -> Method:
         """The method; the first one where a browser says something else."""
-        return METHODS.get(self.method.value) or next(iter(METHODS.values()))
+        name = self.method.value
+        return METHODS[name] if isinstance(name, str) and name in METHODS else next(iter(METHODS.values()))
 
     @property
     def chosen_layer(self) -> str | None:
         """The layer, where the method takes one and a person chose one that the network has."""
         network = self._workspace.now.network
-        if "layer" not in self.chosen.needs or network is None or self.layer.value not in network.layers:
+        name = self.layer.value
+        if "layer" not in self.chosen.needs or network is None or not isinstance(name, str):
             return None
-        return self.layer.value
+        return name if name in network.layers else None
 
     @property
     def values(self) -> dict[str, Value]:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dashboard import palettes
-from vislib.slices import VIEWS
+from vislib.slices import VIEWS, upright
 
 LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # at the low and the high end of x, y, z
 BRIGHT, QUIET, WARM, CROSS = (232, 238, 243), (150, 160, 171), (235, 170, 80), (94, 224, 140)
@@ -104,7 +104,7 @@ def letters(plane: str, radiological: bool) -> dict[str, str]:
 
 def seen(array: Shaped[np.ndarray, "x y z"], plane: str, at: int, flip: bool) -> Shaped[np.ndarray, "h w"]:
     """One plane of an array as it lies on the screen: the first row uppermost."""
-    cut = np.moveaxis(array, VIEWS[plane].across, 0)[at].T[::-1]
+    cut = upright(array, plane, at)
     return cut[:, ::-1] if flip else cut
 
 

@@ -40,7 +40,7 @@ class Scans:
     """What a session can choose from; may be used from any thread. `close` deletes the uploads."""
 
     def __init__(self) -> None:
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, tuple[Path, int]] = {}  # where it is kept, and its time points
         self._held: OrderedDict[tuple[str, int], Scan] = OrderedDict()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
@@ -67,7 +67,7 @@ class Scans:
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
-            self._files[name] = path
+            self._files[name] = path, scan.volume.times
             self._hold(scan)
             for old in list(self._files)[:-MOST_UPLOADS]:
                 self._drop(old)
@@ -80,13 +80,11 @@ class Scans:
         if name in volume_samples():
             return _sample(name)
         with self._lock:
-            path = self._files[name]
-            for (held, at), scan in self._held.items():
-                if held == name:
-                    time = min(max(0, time), scan.volume.times - 1)
-                    if at == time:
-                        self._held.move_to_end((held, at))
-                        return scan
+            path, times = self._files[name]
+            time = min(max(0, time), times - 1)
+            if (name, time) in self._held:
+                self._held.move_to_end((name, time))
+                return self._held[name, time]
             scan = Scan(name, read_volume(path, name, time))
             self._hold(scan)
             return scan
@@ -106,7 +104,7 @@ class Scans:
             self._held.popitem(last=False)
 
     def _drop(self, name: str) -> None:
-        self._files.pop(name).unlink(missing_ok=True)
+        self._files.pop(name)[0].unlink(missing_ok=True)
         for key in [key for key in self._held if key[0] == name]:
             del self._held[key]
 

@@ -30,15 +30,15 @@ class Sight:
     look: Look
     ijk: tuple[int, int, int]
     plane: str
-    title: str
     limit: float
     with_map: bool
 
     @classmethod
-    def of(cls, view: VolumeView, plane: str) -> "Sight":
-        """That of a view; the lightbox is of slices of `plane`."""
-        ijk = int(view.i), int(view.j), int(view.k)
-        return cls(Look.of(view), ijk, plane, str(view.title), float(view.limit), bool(view.show_map))
+    def of(cls, view: VolumeView, plane: str, limit: float) -> "Sight":
+        """That of a view with a map whose strongest colour is of `limit`; the lightbox is of slices of `plane`."""
+        at = zip((view.i, view.j, view.k), view.grid, strict=False)  # a browser may say anything
+        i, j, k = (min(max(0, int(one)), size - 1) for one, size in at)
+        return cls(Look.of(view), (i, j, k), plane, limit, bool(view.show_map))
 
 
 def build(
@@ -50,7 +50,7 @@ def build(
         if shown is None:
             raise ImageError("There is no map to save yet: wait until it has come.")
         question, found = shown
-        if not found.done:
+        if question.scan is not scan or not found.done:
             raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
         name = _file_name(f"{stem}-{question.name}")
         return f"{name}.nii.gz", write_map(scan.volume, found.values, question.caption, question.spec)
@@ -64,7 +64,7 @@ def build(
             scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
         )
         facts += question_of.facts
-    title = sight.title if question_of is not None else scan.name
+    title = question_of.caption if question_of is not None else scan.name
     name = _file_name(f"{stem}-{what.removesuffix('.png')}")
     if what == "planes.png":
         return f"{name}.png", three_planes(scene, sight.look, sight.ijk, title=title, facts=facts)

@@ -1,7 +1,6 @@
 """The map over a volume: which class by which method, how far it is, and where it is strongest."""
 
 import time
-from concurrent.futures import Future
 from html import escape
 
 from bokeh.models import Button, Column, Div, Row, Select
@@ -11,7 +10,7 @@ from dashboard.answers import Answer, Answers
 from dashboard.class_list import ClassList
 from dashboard.cluster_table import ClusterTable
 from dashboard.inputs import Inputs
-from dashboard.later import later
+from dashboard.later import attempt, later
 from dashboard.method_chooser import MethodChooser
 from dashboard.scans import Scan
 from dashboard.services import Services
@@ -20,11 +19,11 @@ from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
 from vislib.attribution import Target, VolumeAttribution
 from vislib.clusters import Cluster, clusters, maximum
-from vislib.errors import ImageError
 from vislib.probe import LOGITS
 from vislib.slices import VIEWS
 
-_PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels
+_PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels ...
+_REST = 10  # ... and at least so many times what it takes to send one
 _HALF = 0.5  # of the strongest colour: what clusters are above while no threshold is set
 
 _STOP, _AGAIN = "Stop", "Start again"
@@ -53,7 +52,9 @@ class VolumeMap:
         self._shown: VolumeAttribution | None = None  # what the view shows, ...
         self._answered: MapQuestion | None = None  # ... and what it answers
         self._other: Scan | None = None  # whose values are shown in place of the network's map
-        self._pushed = 0.0
+        self._next = 0.0  # when the next partial map may be sent
+        self._limit = 0.0  # the value of its strongest colour
+        self._seeking = self._seek_again = False
         self._target: Target | None = (
             None  # stays while slices are scrolled, whatever each slice is taken for
         )
@@ -131,6 +132,8 @@ class VolumeMap:
         """The map over the volume, where it answers the present question."""
         if self._answered is None or self._shown is None or self._view.stale:
             return None
+        if self._answered.scan is not self._workspace.now.scan:
+            return None
         return self._answered, self._shown
 
     def jump(self, ijk: tuple[int, int, int]) -> None:
@@ -146,10 +149,16 @@ class VolumeMap:
             self.chooser.network_opened(network)
 
     def _scan_changed(self) -> None:
-        scan = self._workspace.now.scan
-        if self._question is None or scan is None or scan.name != self._question.scan.name:
-            now = self._workspace.now
-            self._target = now.target if self._classes.by_hand else None
+        now, before = self._workspace.now, self._question.scan if self._question is not None else None
+        if now.scan is before:
+            return
+        self.close()
+        self._answer = self._question = self._shown = self._answered = None
+        self.foot.text, self.stop.visible = "", False
+        self.places.clear("")
+        if now.scan is None or before is None or now.scan.name != before.name:
+            chosen = now.target is not None and (self._classes.by_hand or now.target.layer != LOGITS)
+            self._target = now.target if chosen else None
 
     def _follow_target(self) -> None:
         target = self._workspace.now.target
@@ -193,19 +202,17 @@ class VolumeMap:
             self.overlay.value = _NETWORK
 
     def _overlay_chosen(self, name: str) -> None:
-        self.asked.visible = name == _NETWORK
-        if name == _NETWORK or not self._inputs.is_volume(name):
-            self._other = None
+        self._other = None
+        known = isinstance(name, str) and self._inputs.is_volume(name)
+        self.asked.visible = not known
+        if not known:
             self.ask()
             return
-        document = self._view.document
+        document, self._view.stale = self._view.document, True
 
         def read() -> None:
-            try:
-                other, problem = self._inputs.scans.get(name), ""
-                assert other.key  # found here, where it may take its time
-            except (ImageError, KeyError) as error:
-                other, problem = None, str(error)
+            other, problem = attempt(lambda: self._inputs.scans.get(name))
+            assert other is None or other.key  # found here, where it may take its time
             later(document, lambda: self._other_read(name, other, problem))
 
         self._services.reader.submit(read)
@@ -213,7 +220,11 @@ class VolumeMap:
     def _other_read(self, name: str, other: Scan | None, problem: str) -> None:
         if problem:
             self._workspace.notify(problem, "warning")
-        if name == self.overlay.value:
+        if name != self.overlay.value:
+            return
+        if other is None:
+            self.overlay.value = _NETWORK
+        else:
             self._other = other
             self.ask()
 
@@ -246,6 +257,8 @@ class VolumeMap:
             return
         known = self._question is not None and question.key == self._question.key
         if known and (self._answer is not None or self._refused) and not again:
+            if self._view.stale and self._shown is not None and self._answered is self._question:
+                self._push(self._answered, self._shown)  # another overlay was chosen, and was not to be had
             return
         self.close()
         self._question, self._refused = question, False
@@ -289,7 +302,7 @@ class VolumeMap:
             self.stop.update(visible=shown, label=_AGAIN if stopped else _STOP)
         found = answer.result
         if found is not None and found is not self._shown:
-            rested = time.monotonic() - self._pushed > _PAUSE and self._view.ack >= self._view.tick
+            rested = time.monotonic() > self._next and self._view.ack >= self._view.tick
             if found.done or rested or stopped:
                 self._push(question, found)
         elif stopped and found is not None and self._view.progress < 1:
@@ -307,12 +320,14 @@ class VolumeMap:
                 self._shown = self._answered = None
 
     def _push(self, question: MapQuestion, found: VolumeAttribution) -> None:
-        if found.values.shape != tuple(self._view.shape):
+        if question.scan is not self._workspace.now.scan or found.values.shape != self._view.grid:
             return  # of another volume than the view has been given so far
-        self._shown, self._answered, self._pushed = found, question, time.monotonic()
+        self._shown, self._answered, begun = found, question, time.monotonic()
         stopped = self._answer_stopped()
         share = 1.0 if found.done or stopped else max(0.02, min(0.99, found.step / max(1, found.steps)))
         self._view.set_map(found.values, found.signed, limit=found.limit, progress=share)
+        self._limit = float(self._view.limit)
+        self._next = begun + max(_PAUSE, _REST * (time.monotonic() - begun))
         self._view.title = question.caption
         self._tell(question, found, "stopped" if stopped else "")
         if found.done or stopped:
@@ -327,38 +342,53 @@ class VolumeMap:
             self.foot.text = text
 
     def locate(self) -> None:
-        """Find, off the event loop, where the map is strongest."""
-        question, found, view = self._answered, self._shown, self._view
+        """Find, off the event loop, where the map is strongest: one search at a time, and after it the newest."""
+        question, found, limit = self._answered, self._shown, self._limit
         if question is None or found is None or not (found.done or self._answer_stopped()):
             return
-        limit = float(view.limit)
         if limit <= 0:
             self.places.clear(
                 "The map is nowhere above 0." if not found.signed else "The map is 0 everywhere."
             )
             return
-        share = float(view.threshold) or _HALF
-        affine, document = question.scan.volume.affine, view.document
+        if self._seeking:
+            self._seek_again = True
+            return
+        self._seeking = True
+        share = float(self._view.threshold) or _HALF
+        affine, document = question.scan.volume.affine, self._view.document
 
-        def work() -> Places:
-            return maximum(found.values, found.signed), clusters(
-                found.values, affine, share * limit, signed=found.signed
-            )
+        def search() -> Places:
+            near = clusters(found.values, affine, share * limit, signed=found.signed)
+            return maximum(found.values, found.signed), near
 
-        def done(future: "Future[Places]") -> None:
-            later(document, lambda: self._located(found, future, share, limit))
+        def work() -> None:
+            places, problem = attempt(search)
+            later(document, lambda: self._located(found, places, problem, share * limit, share))
 
-        self._services.painter.submit(work).add_done_callback(done)
+        self._services.reader.submit(work)
 
     def _answer_stopped(self) -> bool:
         return self._answer is not None and self._answer.state == "cancelled"
 
     def _located(
-        self, found: VolumeAttribution, future: "Future[Places]", share: float, limit: float
+        self, found: VolumeAttribution, places: Places | None, problem: str, threshold: float, share: float
     ) -> None:
-        if found is self._shown and not future.cancelled():
+        self._seeking = False
+        if self._seek_again:
+            self._seek_again = False
+            self.locate()
+        elif found is self._shown:
             of = f"({share:.0%} of the strongest colour)".replace("%", " %")
-            self.places.show(*future.result(), share * limit, of)
+            if places is None:
+                self.places.clear(problem)
+            else:
+                self.places.show(*places, threshold, of)
+
+    @property
+    def limit(self) -> float:
+        """The value of the strongest colour of what is shown."""
+        return self._limit
 
     def forget(self) -> None:
         """Let go of all that was asked and answered."""

@@ -1,6 +1,5 @@
 """The Volume panel: a volume in three planes, what a network sees in it, and what can be saved of that."""
 
-from concurrent.futures import Future
 from html import escape
 
 from bokeh.document import Document
@@ -11,7 +10,7 @@ from dashboard.canvas import Download
 from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
 from dashboard.inputs import place_of
-from dashboard.later import later
+from dashboard.later import attempt, later
 from dashboard.preparation_input import PreparationInput
 from dashboard.scans import Scan
 from dashboard.services import Services
@@ -21,7 +20,6 @@ from dashboard.volume_files import FILES, TYPES, Sight, build
 from dashboard.volume_map import VolumeMap, seen_from
 from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
-from vislib.errors import VislibError
 from vislib.preparation import STORED
 from vislib.slices import VIEWS
 
@@ -45,7 +43,7 @@ class VolumePanel:
         self._input_bar, self._classes = input_bar, classes
         self._scan: Scan | None = None
         self._preparation = STORED
-        self._following = False
+        self._following = self._saving = False
         self.view = VolumeView(name="volume-view", placeholder=_NOTHING, sizing_mode="stretch_both", margin=0)
         self.strip = SliceStrip(
             name="volume-strip",
@@ -63,7 +61,7 @@ class VolumePanel:
         )
         self.download = Download(name="volume-download")
         self._build()
-        workspace.listen("scan choice reading", self._show)
+        workspace.listen("scan choice input reading", self._show)
         for name in "ijk":
             self.view.on_change(name, lambda _attr, _old, _new: self._crosshair_moved())
         self.time.on_change("value_throttled", lambda _attr, _old, new: input_bar.choose(time=int(new)))
@@ -141,10 +139,13 @@ class VolumePanel:
             self._following = False
         if scan is None:
             return
-        if choice.preparation != self._preparation:  # what is seen is what the network sees
+        # What it makes of the volume is found with the input, off the event loop: it may need the brain's mask.
+        found = now.input is not None and now.input.scan is scan
+        ready = found and now.input is not None and now.input.choice.preparation == choice.preparation
+        if ready and choice.preparation != self._preparation:  # what is seen is what the network sees
             self._preparation, window = choice.preparation, choice.preparation.window(scan.volume)
             self.view.update(window_low=window.low, window_high=window.high)
-        self.preparation.show(choice.preparation, scan.volume)
+        self.preparation.show(choice.preparation, scan.volume if ready else None)
         self.view.plane = choice.plane
 
     def _open(self, scan: Scan | None) -> None:
@@ -153,10 +154,10 @@ class VolumePanel:
         if scan is None:
             self.view.clear()
             return
-        volume, choice = scan.volume, self._workspace.now.choice
-        assert choice is not None
+        volume, one = scan.volume, self._workspace.now.input
         same = before is not None and before.name == scan.name  # at another time: nothing else jumps
-        self._preparation, window = choice.preparation, choice.preparation.window(volume)
+        self._preparation = one.choice.preparation if one is not None and one.scan is scan else STORED
+        window = self._preparation.window(volume)
         shown = (window.low, window.high)
         if same:
             shown = (float(self.view.window_low), float(self.view.window_high))
@@ -195,29 +196,36 @@ class VolumePanel:
     def tick(self) -> None:
         """Show what has come."""
         self.map.tick()
-        said, now = self._classes.said, self._workspace.now
+        said, now, text = self._classes.said, self._workspace.now, "&nbsp;"
         if said is not None and now.input is not None:
             what = "this slice" if now.input.slice is not None else "the volume"
             text = f"It says of {what}: <b>{escape(said[0])}</b>, "
             text += f"<span style='white-space:nowrap'>{escape(said[1])}</span>"
-            if text != self.map.says.text:
-                self.map.says.text = text
+        if text != self.map.says.text:
+            self.map.says.text = text
 
     def _export(self, what: str) -> None:
         scan, choice = self._workspace.now.scan, self._workspace.now.choice
-        if what not in FILES or scan is None or choice is None:
+        if what not in FILES or scan is None or choice is None or scan is not self._scan:
             return
-        sight = Sight.of(self.view, choice.plane)
-        work = self._services.painter.submit(build, what, scan, self.map.shown, sight)
-        work.add_done_callback(lambda future: later(self._document, lambda: self._hand_over(future)))
+        if self._saving:
+            self._workspace.notify("A file is being made already: wait until it has come.", "warning")
+            return
+        self._saving = True
+        sight, shown = Sight.of(self.view, choice.plane, self.map.limit), self.map.shown
 
-    def _hand_over(self, future: "Future[tuple[str, bytes]]") -> None:
-        try:
-            name, data = future.result()
-        except (VislibError, MemoryError) as error:
-            self._workspace.notify(str(error), "warning")
-            return
-        self.download.save(data, name, TYPES[name.rsplit(".", 1)[1]])
+        def work() -> None:
+            made, problem = attempt(lambda: build(what, scan, shown, sight))
+            later(self._document, lambda: self._hand_over(made, problem))
+
+        self._services.reader.submit(work)
+
+    def _hand_over(self, made: tuple[str, bytes] | None, problem: str) -> None:
+        self._saving = False
+        if made is None:
+            self._workspace.notify(problem, "warning")
+        else:
+            self.download.save(made[1], made[0], TYPES[made[0].rsplit(".", 1)[1]])
 
     def close(self) -> None:
         """The browser has gone: nobody waits for its map, and its volume is let go."""

@@ -211,13 +211,7 @@ def _tell(
     """All that VolumeView says beside its planes."""
     mm = tuple(round(at, 1) + 0.0 for at in scene.mm(ijk))
     notes.words(title, 16)
-    tilt = degrees_oblique(np.asarray(scene.affine, np.float64))
-    if tilt > _TILT:
-        notes.words(f"Planes follow the voxels, {tilt:.0f}° from the patient’s axes.", 13, WARM)
-    if scene.map is not None and scene.strongest <= 0:
-        notes.words(
-            "The map is zero everywhere." if scene.signed else "The map is nowhere above 0.", 13, WARM
-        )
+    _warn(notes, scene)
     notes.space(4)
     notes.row("Voxel", [f"{name} {at}" for name, at in zip("ijk", ijk, strict=True)])
     notes.row("mm", [f"{name} {at:.1f}" for name, at in zip("xyz", mm, strict=True)])

@@ -115,6 +115,7 @@ class VolumeQuestion:
             "network": self.network.name,
             "fingerprint": self.network.fingerprint,
             "volume": self.scan.name,
+            "data": self.scan.key,
             "time": self.scan.volume.time,
             "plane": self.plane if self.by_slices else None,
             "preparation": self.preparation.to_dict(),
@@ -122,6 +123,7 @@ class VolumeQuestion:
             "method": self.method.name,
             "layer": self.layer,
             "parameters": dict(self.values),
+            "seed": 0,
         }
 
     @property
@@ -172,7 +174,7 @@ class FileQuestion:
 
     scan: Scan
     other: Scan
-    quick = True
+    quick = False
     long = False
 
     @property
@@ -193,12 +195,19 @@ class FileQuestion:
     @property
     def caption(self) -> str:
         """What the map is."""
-        return self.other.name
+        times = self.other.volume.times
+        return f"{self.other.name}, time {self.other.volume.time}" if times > 1 else self.other.name
 
     @property
     def spec(self) -> dict[str, Any]:
         """What the map depends on."""
-        return {"volume": self.scan.name, "map": self.other.name, "time": self.other.volume.time}
+        return {
+            "volume": self.scan.name,
+            "data": self.scan.key,
+            "map": self.other.name,
+            "map_data": self.other.key,
+            "map_time": self.other.volume.time,
+        }
 
     @property
     def facts(self) -> list[str]:

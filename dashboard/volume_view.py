@@ -233,6 +233,11 @@ class VolumeView(LayoutDOM):
         self.update(volume=b"", step=1, shape=[], mask=b"")
         self.set_map(None)
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The shape of the volume that was shown last; () for none."""
+        return self._shape
+
     def release(self) -> None:
         """Refer to the arrays that were shown no longer; the browser, if there is one, keeps what it was sent."""
         self._whole = None

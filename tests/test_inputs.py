@@ -3,6 +3,7 @@
 import gzip
 import io
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def test_a_time_point_is_read_when_it_is_chosen(inputs: Inputs) -> None:
     name = inputs.add("film.nii", file(data(times=3)))
     brightest = [inputs.scan(Choice(name, time=time)).volume.data.max() for time in (0, 1, 2)]
     assert brightest == [200, 210, 220]
+    inputs.scans._held.clear()
     beyond = inputs.scan(Choice(name, time=9))
     assert beyond.volume.time == 2
     assert inputs.scan(Choice(name, time=2)) is beyond  # held
@@ -171,6 +173,28 @@ def test_planes_of_a_volume_are_of_one_key_and_one_preparation(inputs: Inputs) -
     prepared = inputs.prepare(Choice(scan.name, preparation=Preparation("percentiles")), network, scan)
     assert prepared.key != ones[0].key
     assert prepared.notes[1].startswith("Values from")
+
+
+def test_few_prepared_volumes_are_kept(inputs: Inputs) -> None:
+    scan, _ = marked(inputs)
+    network = deep()
+    first = Choice(scan.name, "axial", 8)
+    image = inputs.prepare(first, network, scan).image
+    for low in (2.0, 3.0, 4.0):
+        inputs.prepare(replace(first, preparation=Preparation("percentiles", low, 99)), network, scan)
+    assert len(inputs._prepared) == 2
+    again = inputs.prepare(first, network, scan).image
+    assert again is not image
+    np.testing.assert_array_equal(again, image)
+
+
+def test_a_plane_that_a_network_does_not_reach_is_told(inputs: Inputs) -> None:
+    scan, _ = marked(inputs)
+    near = inputs.prepare(Choice(scan.name, "axial", 12), deep(), scan)
+    far = inputs.prepare(Choice(scan.name, "axial", 0), deep(), scan)
+    assert far.at == 0
+    assert "does not see so far" in far.notes[0]
+    assert "does not see" not in " ".join(near.notes)
 
 
 def test_a_coarse_map_is_seen_in_the_plane_in_which_it_lies(inputs: Inputs) -> None:
@@ -248,18 +272,27 @@ def test_what_is_a_picture_is_told_by_content_first(head: bytes, name: str, pict
     assert looks_like_picture(head, name) is picture
 
 
-def test_uploads_may_be_used_from_several_threads() -> None:
-    one, problems = Scans(), []
+def test_uploads_may_be_used_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, problems, reading = Scans(), [], []
     one.add("film.nii", "film.nii", file(data(times=3)))
 
-    def look(time: int) -> None:
+    def slowly(path: Path, name: str, time_point: int):
+        reading.append(time_point)
+        assert len(reading) == 1  # one at a time
+        time.sleep(0.002)
+        reading.pop()
+        return read_volume(path, name, time_point)
+
+    monkeypatch.setattr(scans, "read_volume", slowly)
+
+    def look(at: int) -> None:
         try:
             for _ in range(10):
-                assert one.get("film.nii", time).volume.data.max() == 200 + 10 * time
+                assert one.get("film.nii", at).volume.data.max() == 200 + 10 * at
         except Exception as error:
             problems.append(error)
 
-    threads = [threading.Thread(target=look, args=(time,)) for time in range(3)]
+    threads = [threading.Thread(target=look, args=(at,)) for at in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

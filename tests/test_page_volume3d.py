@@ -11,7 +11,7 @@ import torch
 from dashboards import Dashboard, Visit, serve, visit
 from playwright.sync_api import Browser
 from test_page_attribution import answered, values
-from test_page_volume import crosshair, shown_map, whole
+from test_page_volume import crosshair, on_slice, shown_map, whole
 
 import models
 from dashboard.inputs import Choice, Input, Inputs
@@ -58,7 +58,7 @@ def test_scrolling_slices_asks_nothing_anew(page: Visit) -> None:
     tick, k = page.get("volume-view", "tick"), crosshair(page)[2]
     page.set("volume-view", "k", k + 4)
     page.until("m('input-slice').value == arg", k + 4)
-    page.until("m('input-caption').text.includes('z = ')")
+    on_slice(page, k + 4, LESION.name)
     assert page.get("volume-view", "tick") == tick
 
 

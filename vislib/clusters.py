@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int
+from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 
 from vislib.errors import AttributionError
@@ -86,23 +86,31 @@ def _found(
     order = np.lexsort((-peaks, -np.bincount(own, minlength=count)))  # ties in order of the array
     boxes = ndimage.find_objects(labels)
     for number in order[:most].tolist():
-        box = boxes[number]
-        ijk = np.argwhere(labels[box] == number + 1) + [side.start for side in box]
-        yield _cluster(values, affine, ijk)
+        yield _cluster(values, affine, boxes[number], labels[boxes[number]] == number + 1)
 
 
 def _cluster(
-    values: Float32[np.ndarray, "x y z"], affine: Float64[np.ndarray, "4 4"], ijk: Int[np.ndarray, "voxels 3"]
+    values: Float32[np.ndarray, "x y z"],
+    affine: Float64[np.ndarray, "4 4"],
+    box: tuple[slice, slice, slice],
+    inside: Bool[np.ndarray, "i j k"],
 ) -> Cluster:
-    weights = np.abs(values[tuple(ijk.T)].astype(np.float64))
-    i, j, k = ijk[int(weights.argmax())].tolist()
+    """The cluster of the voxels `inside` a box."""
+    weights = np.where(inside, np.abs(values[box]), np.float32(0))
+    place = np.unravel_index(int(weights.argmax()), weights.shape)
+    i, j, k = (side.start + int(at) for side, at in zip(box, place, strict=True))
+    total, centre = float(weights.sum(dtype=np.float64)), []
+    for axis, side in enumerate(box):
+        profile = weights.sum(tuple(other for other in range(3) if other != axis), dtype=np.float64)
+        centre.append(side.start + float(profile @ np.arange(len(profile))) / total)
+    voxels = int(np.count_nonzero(inside))
     return Cluster(
-        voxels=len(ijk),
-        mm3=len(ijk) * abs(float(np.linalg.det(affine[:3, :3]))),
+        voxels=voxels,
+        mm3=voxels * abs(float(np.linalg.det(affine[:3, :3]))),
         peak=float(values[i, j, k]),
         peak_ijk=(i, j, k),
         peak_mm=_mm(affine, np.array([i, j, k], np.float64)),
-        centre_mm=_mm(affine, weights @ ijk / weights.sum()),
+        centre_mm=_mm(affine, np.array(centre)),
     )
 
 

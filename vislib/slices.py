@@ -189,6 +189,11 @@ def _places(
     return rows, columns
 
 
+def upright(array: Shaped[np.ndarray, "x y z"], plane: str, index: int) -> Shaped[np.ndarray, "h w"]:
+    """A view on one slice as it is looked at: front or top up, the patient's left or back on the left."""
+    return _cut(array, plane, index)[::-1]
+
+
 def _cut(array: Shaped[np.ndarray, "x y z"], plane: str, index: int) -> Shaped[np.ndarray, "rows columns"]:
     """A view on one slice; rows follow the later voxel axis in every plane."""
     return np.moveaxis(array, _view(plane).across, 0)[index].T

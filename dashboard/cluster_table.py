@@ -14,10 +14,10 @@ from bokeh.models import (
     TableColumn,
 )
 
-from dashboard import styles
+from dashboard import numbers, styles
 from vislib.clusters import Cluster
 
-_COLUMNS = {"size": ("mm³", 54), "peak": ("peak", 50), "x": ("x", 42), "y": ("y", 42), "z": ("z mm", 42)}
+_COLUMNS = {"size": ("mm³", 72), "peak": ("peak", 56), "x": ("x", 38), "y": ("y", 38), "z": ("z mm", 44)}
 _ROW = 24
 _TABLE = (
     styles.BASE
@@ -97,7 +97,7 @@ class ClusterTable:
         self.source.selected.indices = []
         self.source.data = {
             "size": [round(one.mm3) for one in found],
-            "peak": [f"{one.peak:.3g}" for one in found],
+            "peak": [numbers.words(one.peak) for one in found],
             **{name: [round(one.peak_mm[axis]) for one in found] for axis, name in enumerate("xyz")},
         }
         self.table.update(visible=bool(found), height=_ROW * (len(found) + 1) + 12)
@@ -105,7 +105,7 @@ class ClusterTable:
             self.said.text = unit
         else:
             count = f"Largest {len(found)} clusters" if len(found) > 1 else "The one cluster"
-            self.said.text = f"{count} above {threshold:.3g} {unit}" if found else "No clusters."
+            self.said.text = f"{count} above {numbers.words(threshold)} {unit}" if found else "No clusters."
 
     def clear(self, words: str) -> None:
         """Show nothing but a few words."""

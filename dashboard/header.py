@@ -141,6 +141,7 @@ class Notice:
         )
         self.close.on_click(self.hide)
         workspace.on_notice(self.show)
+        workspace.listen("uploaded", self.hide)  # what went wrong before is mended
 
     def show(self, sentence: str, kind: str) -> None:
         """Show the sentence below those that are still open."""

@@ -146,7 +146,10 @@ class InputBar:
             self._workspace.notify(problem, "warning")
             return
         self._by_hand = True
-        self._workspace.change(choice=Choice(name, fit=self.fit.value), uploaded=name)
+        if self._workspace.now.choice is None:
+            self._workspace.change(choice=Choice(name))
+        self.choose(name=name, index=None)
+        self._workspace.change(uploaded=name)
 
     def close(self) -> None:
         """The session has ended: an unfinished upload is dropped, finished ones are deleted."""

@@ -57,7 +57,7 @@ ONE_LINE = (
     QUIET
     + """
 :host { min-width: 0; overflow: hidden; }
-.bk-clearfix { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+div.bk-clearfix { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 """
 )
 
@@ -199,7 +199,7 @@ FOOT = (
     + """
 :host { color: var(--quiet); font-size: 11.5px; line-height: 24px; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; font-variant-numeric: tabular-nums; min-width: 0; }
-.bk-clearfix { overflow: hidden; text-overflow: ellipsis; }
+div.bk-clearfix { display: block; overflow: hidden; text-overflow: ellipsis; }
 """
 )
 

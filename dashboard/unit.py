@@ -28,6 +28,7 @@ from dashboard.run import Run
 from vislib import display
 
 _CURVE_POINTS = 400
+_LEAST, _PLANES = 406, 52  # px that all of it needs, and the sliders of a volume more
 _ACCENT, _BEST, _ARGMAX = "#1f9e8c", "#d9921f", "#8d6bd1"
 _PATIENCE = 0.1  # seconds that one update may take for cutting volumes; the next one goes on
 _AXES = "xyz"
@@ -109,7 +110,7 @@ class UnitView:
             self.scrub_mosaic,
             self.player,
             sizing_mode="stretch_both",
-            min_height=406,
+            min_height=_LEAST,
             margin=0,
         )
         self._wire()
@@ -223,6 +224,7 @@ class UnitView:
             return
         self._sizes, self._at, self._sent = sizes, None, {}
         self.plane_row.visible = len(sizes) == 3
+        self.root.min_height = _LEAST + (_PLANES if len(sizes) == 3 else 0)
         if len(sizes) != 3:
             self.film.update(parts=[], edges=[])
             return

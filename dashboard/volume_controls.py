@@ -1,18 +1,23 @@
 """How a volume and the map over it are shown: window, palettes, opacity, threshold; drawn by the browser alone."""
 
+from math import floor, log10
+
 from bokeh.models import CustomJS, RangeSlider, Row, Select, Slider, Toggle
 
 from dashboard import palettes, styles
 from dashboard.volume_view import VolumeView
 
 _ONE_PALETTE = "sequential.visible = !cb_obj.signed; diverging.visible = cb_obj.signed"
-_WINDOW_TO_VIEW = "view.setv({window_low: cb_obj.value[0], window_high: cb_obj.value[1]})"
 # A drag in a plane may leave the slider's range: it then stands at its ends, and must not answer with them.
-_VIEW_TO_WINDOW = """
-const ends = [view.window_low, view.window_high].map((one) => Math.min(slider.end, Math.max(slider.start, one)))
-const inside = ends[0] == view.window_low && ends[1] == view.window_high
-if (inside && (ends[0] != slider.value[0] || ends[1] != slider.value[1])) slider.value = ends
-"""
+_ENDS = (
+    "const inside = (one) => Math.min(slider.end, Math.max(slider.start, one))\n"
+    "const ends = [inside(view.window_low), inside(view.window_high)]\n"
+)
+_SAME = "const same = ends[0] == slider.value[0] && ends[1] == slider.value[1]\n"
+_WINDOW_TO_VIEW = (
+    _ENDS + _SAME + "if (!same) view.setv({window_low: slider.value[0], window_high: slider.value[1]})"
+)
+_VIEW_TO_WINDOW = _ENDS + _SAME + "if (!same) slider.value = ends"
 
 
 class VolumeControls:
@@ -27,12 +32,13 @@ class VolumeControls:
             end=255,
             value=(0, 255),
             step=1,
-            width=140,
+            width=150,
             margin=(0, 14, 0, 0),
             stylesheets=[styles.SLIDER],
         )
-        self.window.js_on_change("value", CustomJS(args={"view": view}, code=_WINDOW_TO_VIEW))
-        back = CustomJS(args={"view": view, "slider": self.window}, code=_VIEW_TO_WINDOW)
+        both = {"view": view, "slider": self.window}
+        self.window.js_on_change("value", CustomJS(args=both, code=_WINDOW_TO_VIEW))
+        back = CustomJS(args=both, code=_VIEW_TO_WINDOW)
         view.js_on_change("window_low", back)
         view.js_on_change("window_high", back)
         self.palette = self._select("palette", "volume", palettes.SEQUENTIAL, 78)
@@ -64,13 +70,14 @@ class VolumeControls:
 
     def fit(self, low: float, high: float, window: tuple[float, float]) -> None:
         """Let the window slider run over a volume's values."""
+        low, high = min(low, window[0]), max(high, window[1])
         span = high - low if high > low else 1.0
         whole = span >= 20 and float(low).is_integer() and float(high).is_integer()
         self.window.update(
             start=low, end=low + span, step=1 if whole and span <= 4096 else span / 1000, value=window
         )
-        digits = "0[.]0" if span >= 20 else "0[.]000"
-        self.window.format = digits
+        decimals = max(0, 2 - floor(log10(span)))
+        self.window.format = f"0[.]{'0' * decimals}" if decimals else "0"
 
     def _slider(self, name: str) -> Slider:
         one = Slider(
@@ -105,7 +112,7 @@ class VolumeControls:
             name=f"volume-{name}",
             label=label,
             active=getattr(self._view, name),
-            margin=(16, 4, 0, 0),
+            margin=(16, 8 if name == "smooth" else 4, 0, 0),
             stylesheets=[styles.PLAIN_BUTTON],
             html_attributes={"title": tip},
         )

@@ -64,6 +64,9 @@ def build(
             scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
         )
         facts += question_of.facts
+        if not found.done:
+            share = f"{found.step / max(1, found.steps):.0%}".replace("%", " %")
+            facts.append(f"Not whole: {share} of it is known; what is not is left without colour.")
     title = question_of.caption if question_of is not None else scan.name
     name = _file_name(f"{stem}-{what.removesuffix('.png')}")
     if what == "planes.png":

@@ -51,6 +51,7 @@ class VolumeMap:
         self._question: MapQuestion | None = None
         self._shown: VolumeAttribution | None = None  # what the view shows, ...
         self._answered: MapQuestion | None = None  # ... and what it answers
+        self._scan: Scan | None = None
         self._other: Scan | None = None  # whose values are shown in place of the network's map
         self._next = 0.0  # when the next partial map may be sent
         self._limit = 0.0  # the value of its strongest colour
@@ -146,19 +147,27 @@ class VolumeMap:
         network = self._workspace.now.network
         if network is not None:
             self._target = None
+            self._clear()
             self.chooser.network_opened(network)
 
     def _scan_changed(self) -> None:
-        now, before = self._workspace.now, self._question.scan if self._question is not None else None
+        now, before = self._workspace.now, self._scan
         if now.scan is before:
             return
-        self.close()
-        self._answer = self._question = self._shown = self._answered = None
-        self.foot.text, self.stop.visible = "", False
-        self.places.clear("")
+        self._scan = now.scan
+        self._clear()
         if now.scan is None or before is None or now.scan.name != before.name:
             chosen = now.target is not None and (self._classes.by_hand or now.target.layer != LOGITS)
             self._target = now.target if chosen else None
+
+    def _clear(self) -> None:
+        """Nothing that was asked is true of what is chosen now."""
+        self.close()
+        self._answer = self._question = self._shown = self._answered = None
+        if self._view.map or self._view.stale:
+            self._view.set_map(None)
+        self._view.title, self.foot.text, self.stop.visible = "", "", False
+        self.places.clear("")
 
     def _follow_target(self) -> None:
         target = self._workspace.now.target
@@ -265,7 +274,8 @@ class VolumeMap:
         if isinstance(question, VolumeQuestion) and (problem := question.method.check(question.network)):
             self._refuse(problem)
             return
-        self._view.stale = True
+        self._view.update(stale=True, title=question.caption)
+        self.foot.text = "computing …"
         self.places.clear("")
         self._answer = self._answers.ask(question)
         self.tick()
@@ -284,7 +294,7 @@ class VolumeMap:
         self._answer = self._shown = self._answered = None
         self._refused = True
         self._view.set_map(None)
-        self.foot.text = escape(problem)
+        self._view.title, self.foot.text = "", escape(problem)
         self.stop.visible = False
         self.places.clear("")
 
@@ -309,7 +319,7 @@ class VolumeMap:
             self._push(question, found)
         elif stopped and found is None and self._view.stale:
             self._view.set_map(None)
-            self.foot.text = "stopped"
+            self._view.title, self.foot.text = "", "stopped"
 
     def again(self) -> None:
         """The view has been given its volume anew: the map goes over it again."""
@@ -392,7 +402,8 @@ class VolumeMap:
 
     def forget(self) -> None:
         """Let go of all that was asked and answered."""
-        self._answer = self._question = self._shown = self._answered = self._other = None
+        self._answer = self._question = self._shown = self._answered = None
+        self._scan = self._other = None
 
     def close(self) -> None:
         """Nobody waits for it any more."""

@@ -24,7 +24,7 @@ from vislib.preparation import STORED
 from vislib.slices import VIEWS
 
 _NOTHING = (
-    "Choose a brain volume in the menu above, or upload one: NIfTI, Analyze, MGH, MINC, a .zip of DICOM files"
+    "Choose a brain volume in the menu above, or upload one: NIfTI, Analyze, MGH, MINC, PAR/REC, zipped DICOM"
 )
 
 
@@ -121,6 +121,7 @@ class VolumePanel:
             stylesheets=[styles.SHRINK],
         )
         self.root = Row(self.left, right, sizing_mode="stretch_both", margin=0)
+        self._show_tools(False)
 
     def _show(self) -> None:
         """Let the view and the widgets say what is chosen."""
@@ -150,7 +151,7 @@ class VolumePanel:
 
     def _open(self, scan: Scan | None) -> None:
         before, self._scan = self._scan, scan
-        self.left.visible = scan is not None
+        self._show_tools(scan is not None)
         if scan is None:
             self.view.clear()
             return
@@ -169,6 +170,10 @@ class VolumePanel:
         self.facts.text = facts(scan)
         self.time.update(end=max(1, volume.times - 1), value=volume.time, visible=volume.times > 1)
         self.map.again()
+
+    def _show_tools(self, shown: bool) -> None:
+        """Without a volume there is nothing to set or to save."""
+        self.left.visible = self.controls.root.visible = self.strip.visible = self.files.visible = shown
 
     def _centre(self, scan: Scan) -> None:
         """Put the crosshair into the lesion, where one is known."""
@@ -243,7 +248,7 @@ def facts(scan: Scan) -> str:
     lines = [
         f"<b>{escape(scan.name)}</b>",
         f"{size} voxels of {voxel} mm",
-        f"stored as {escape(volume.stored)}" + (f", {volume.times} time points" if volume.times > 1 else ""),
+        f"stored as {escape(volume.stored)}",
     ]
     if scan.label:
         lines.append(f"true class: <b>{escape(scan.label)}</b>")

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dashboard import numbers
 from dashboard.scans import Scan
 from vislib.attribution import Method, Target, VolumeAttribution, default_layer, volume_attribution_steps
 from vislib.network import Network
@@ -147,11 +148,11 @@ class VolumeQuestion:
         if "layer" in self.method.needs:
             words.append(self.layer or default_layer(self.network, self.target))
         if not self.by_slices:
-            words.append(f"score {found.scores[0]:.3g}")
+            words.append(f"score {numbers.words(float(found.scores[0]))}")
         elif np.isfinite(found.scores).any():
             best = int(np.nanargmax(found.scores))
             where = caption(self.scan.volume, self.plane, best)
-            words.append(f"highest score {found.scores[best]:.3g} at {where}")
+            words.append(f"highest score {numbers.words(float(found.scores[best]))} at {where}")
         return words
 
     def steps(self) -> Iterator[VolumeAttribution]:
@@ -217,7 +218,7 @@ class FileQuestion:
     def said(self, found: VolumeAttribution) -> list[str]:
         """Which values there are, and that they were moved."""
         low, high = float(self.other.volume.data.min()), float(self.other.volume.data.max())
-        return [f"values from {low:.3g} to {high:.3g}, put in place by their mm"]
+        return [f"values from {numbers.words(low)} to {numbers.words(high)}, put in place by their mm"]
 
     def steps(self) -> Iterator[VolumeAttribution]:
         """Resample it, linear; 0 where it does not reach."""

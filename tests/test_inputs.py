@@ -247,7 +247,7 @@ def test_a_picture_is_no_volume_and_says_so(inputs: Inputs) -> None:
     one = inputs.prepare(Choice(name), flat(), None)
     assert one.image.shape == (1, 1, 40, 36)
     assert one.seen(one.image[0, 0]) is not None
-    with pytest.raises(ImageError, match="cannot be: choose a network"):
+    with pytest.raises(ImageError, match="which a picture cannot be: choose a volume"):
         inputs.prepare(Choice(name), deep(), None)
 
 

@@ -66,7 +66,7 @@ def test_percentiles_are_those_of_the_values():
         (lambda: Window.from_percentiles(np.ones(3, np.float32), 5, 5), "two from 0 to 100"),
         (lambda: Window.from_percentiles(np.ones(3, np.float32), -1, 5), "two from 0 to 100"),
         (lambda: Preparation("gamma"), "no scaling 'gamma'; choose one of stored, percentiles"),
-        (lambda: Preparation("window"), "from None to None"),
+        (lambda: Preparation("window"), "from nothing to nothing"),
         (lambda: Preparation("window", 5, 5), "the smaller first"),
         (lambda: Preparation("window", 0, np.nan), "give two numbers"),
         (lambda: Preparation("window", -1.7e308, 1.7e308), "give two numbers"),

@@ -125,7 +125,7 @@ def test_a_map_and_an_outline_are_sharp_too_and_a_new_map_takes_no_detail_from_t
         page.evaluate(f"{VIEW}.model.move({{0: 12}})")
         page.wait_for_function(SHARP)
         page.evaluate(FRAME)
-        assert text(page, "map") == "not a number"
+        assert text(page, "map") == "not known"
         before = page.evaluate(f"{VIEW}.model.sharp_layers.map(({{codes}}) => codes.length)")
         send(page, served, lambda: view.set_map(None))
         assert page.evaluate(SHARP)  # nothing to ask for

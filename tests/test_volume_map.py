@@ -11,7 +11,7 @@ import pytest
 from bokeh.document import Document
 from volume_making import nifti
 
-from dashboard import input_bar, volume_map, volume_panel
+from dashboard import input_bar, volume_files, volume_map, volume_panel
 from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
 from dashboard.options import Options
@@ -196,3 +196,52 @@ def test_an_overlay_that_cannot_be_read_gives_way_to_the_network(session: Sessio
     session.until(lambda: session.settled("brain_tumour"))
     assert session.map.overlay.value == ""
     assert session.map.asked.visible
+
+
+def test_another_scan_under_an_overlay_forgets_the_class_of_the_one_before(session: Session) -> None:
+    session.choose("brain_tumour")
+    session.until(lambda: session.settled("brain_tumour"))
+    assert session.view.title.startswith("Grad-CAM for tumour-like")
+    session.map.overlay.value = "brain_dark"
+    session.until(lambda: session.view.title == "brain_dark" and session.map.shown is not None)
+    session.choose("brain_healthy")
+    session.until(lambda: session.settled("brain_healthy") and session.view.title == "brain_dark")
+    session.map.overlay.value = ""
+    session.until(lambda: session.view.title.startswith("Grad-CAM for") and session.map.shown is not None)
+    assert session.view.title.startswith("Grad-CAM for healthy")
+
+
+def test_another_network_takes_the_old_ones_map_and_words_away(session: Session) -> None:
+    session.choose("brain_tumour")
+    session.until(lambda: session.settled("brain_tumour"))
+    other = session.services.network("brain2d-robust")
+    session.workspace.change(network_name="brain2d-robust", network=other, layer="conv3", unit=0)
+    assert (session.view.map, session.view.title, session.map.foot.text) == (b"", "", "")
+    assert session.map.places.maximum.disabled
+    assert session.map.shown is None
+    session.until(lambda: session.settled("brain_tumour"))
+    assert session.map.shown[0].network is other
+
+
+def test_a_stopped_map_is_called_not_whole_where_it_is_kept(session: Session) -> None:
+    session.choose("brain_tumour")
+    session.until(lambda: session.settled("brain_tumour"))
+    session.map.chooser.method.value = "Occlusion"
+    assert session.view.title.startswith("Occlusion")
+    assert session.map.foot.text == "computing …"
+    session.until(lambda: session.map.shown is not None and session.map.shown[1].step > 0)
+    session.map._stop_or_start()
+    session.until(lambda: "stopped" in session.map.foot.text)
+    scan, sight = session.workspace.now.scan, Sight.of(session.view, "axial", session.map.limit)
+    with pytest.raises(ImageError, match="not whole"):
+        build("map.nii.gz", scan, session.map.shown, sight)
+    told: list[str] = []
+
+    def picture(*_given: object, facts: list[str], **_named: object) -> bytes:
+        told.extend(facts)
+        return b""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(volume_files, "three_planes", picture)
+        build("planes.png", scan, session.map.shown, sight)
+    assert any("Not whole" in fact for fact in told)

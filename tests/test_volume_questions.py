@@ -9,6 +9,7 @@ from nibabel.processing import resample_from_to
 from volume_making import SAMPLES
 
 import models
+from dashboard import numbers
 from dashboard.scans import Scan
 from dashboard.volume_questions import FileQuestion, VolumeQuestion
 from vislib.attribution import METHODS, Target, attribute_volume
@@ -59,7 +60,7 @@ def test_what_a_question_says_is_true() -> None:
     np.testing.assert_array_equal(last.values, wanted.values)
     best = int(np.nanargmax(wanted.scores))
     assert one.said(last)[0] == "conv6"
-    assert f"highest score {wanted.scores[best]:.3g} at axial" in one.said(last)[1]
+    assert f"highest score {numbers.words(float(wanted.scores[best]))} at axial" in one.said(last)[1]
 
 
 def test_another_file_is_put_in_place_by_its_millimetres(tmp_path) -> None:

@@ -558,7 +558,7 @@ def test_facts_tell_voxel_millimetres_and_values_at_the_crosshair(browser):
         )
         assert marks == [pytest.approx(100 * (value + 40) / 85, abs=0.1), pytest.approx(25, abs=0.1)]
         look(page, i=2)
-        assert text(page, "map") == "not a number"
+        assert text(page, "map") == "not known"
         assert page.evaluate(f"{VIEW}.facts.map_scale.mark.hidden")
         label = page.evaluate(f"{pane('axial')}.el.getAttribute('aria-label')")
         assert label == "Axial plane, k 5 of 0 to 6; the patient's right is on the left"

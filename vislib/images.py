@@ -126,6 +126,11 @@ def prepare(picture: Picture, network: Network, fit: str = "crop") -> Float32[np
     if fit not in FITS:
         raise ImageError(f"There is no way {fit!r} to fit a picture; choose one of {', '.join(FITS)}.")
     channels, *spatial = network.input_shape
+    if len(spatial) == 3:
+        raise ImageError(
+            f"{network.name} looks at volumes of {' x '.join(map(str, spatial))} voxels, which a picture cannot be: "
+            "choose a volume, or a network over 1 or 3 channels and 2 spatial axes."
+        )
     if len(spatial) != 2 or channels not in (1, 3):
         raise ImageError(
             f"{network.name} takes input of shape {network.input_shape} (channels, then spatial sizes), which a "

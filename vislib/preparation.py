@@ -54,9 +54,10 @@ class Preparation:
         )
         least, most = (0.0, 100.0) if self.scaling == "percentiles" else (-math.inf, math.inf)
         if low is None or high is None or not (least <= low < high <= most and math.isfinite(high - low)):
+            span = "" if self.scaling != "percentiles" else ", from 0 to 100"
             raise ImageError(
-                f"The scaling {self.scaling!r} from {low} to {high} cannot be: give two numbers, the smaller first"
-                f"{', from 0 to 100' if self.scaling == 'percentiles' else ''}."
+                f"The scaling {self.scaling!r} from {_said(low)} to {_said(high)} cannot be: "
+                f"give two numbers, the smaller first{span}."
             )
         object.__setattr__(self, "low", float(low))
         object.__setattr__(self, "high", float(high))
@@ -135,6 +136,10 @@ class Preparation:
         values = volume.data[volume.brain]
         mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
         return Window(mean + self.low * deviation, mean + self.high * deviation)
+
+
+def _said(limit: float | None) -> str:
+    return "nothing" if limit is None else f"{limit:g}"
 
 
 STORED = Preparation()

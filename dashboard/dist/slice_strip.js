@@ -257,7 +257,10 @@
         fit_canvas(this.back, this.room, cells.height)
         context.setTransform(ratio, 0, 0, ratio, 0, 0)
         context.clearRect(0, 0, this.room, cells.height)
-        for (let n = 0; n < cells.count; n++, yield) this.draw(context, held, span, cells, n, volume.table, map?.weights)
+        for (let n = 0; n < cells.count; n++, yield) {
+          if (this.held == null) return  // it was taken away between two pieces
+          this.draw(context, held, span, cells, n, volume.table, map?.weights)
+        }
         if (this.held?.grid.shape.join() != grid.shape.join()) return  // another volume: it has asked for its own
         fit_canvas(this.canvas, this.room, cells.height)
         const front = this.canvas.getContext("2d")
@@ -375,8 +378,8 @@
     /** The line and the words at the pointer. */
     point() {
       const {hovered: at} = this, {strong, step} = this.span ?? {}
-      this.aim.hidden = this.tip.hidden = at == null
-      if (at == null) return
+      this.aim.hidden = this.tip.hidden = at == null || this.held == null
+      if (at == null || this.held == null) return
       const x = this.place_of(at), value = strong?.[Math.floor(at / step)]
       put_text(this.tip, this.name_of(at) + (value == null || !this.model.view.show_map ? "" : ` · map ${minus(number_text(value))}`))
       this.aim.style.transform = `translateX(${x.toFixed(1)}px)`

@@ -13,10 +13,9 @@
 
   const CSS = `
     .stage { display: grid; gap: ${GAP}px; }
-    .stage:not(.filled) .pane { background: var(--sunken, #eceef1); cursor: default; }
-    .stage:not(.filled) .pane > *, .stage:not(.filled) .facts > * { display: none; }
+    .stage:not(.filled) > .pane, .stage:not(.filled) .facts > * { visibility: hidden; }
+    .stage:not(.filled) { background: var(--sunken, #eceef1); border-radius: 3px; }
     .stage.filled .bone { animation: none; }
-    .placeholder { inset: 50% 0 0 50%; }
     .progress { position: absolute; z-index: 1; left: 0; right: 0; top: 0; height: 3px; background: rgba(127, 127, 127, .6); }
     .progress > div { height: 100%; background: var(--accent, #0b7a6b); transition: width .15s linear; }
     [hidden] { display: none !important; }`

@@ -8,7 +8,7 @@
   const HINT = "Wheel: slices · Shift and drag: window · Ctrl and wheel: zoom · double click: centre"
 
   const FACTS_CSS = `
-    .facts { contain: strict; overflow: hidden auto; scrollbar-width: thin; padding: 7px 4px 4px 13px; color: var(--text, #1b2027); font: 12.5px/18px var(--bokeh-base-font, sans-serif);
+    .facts { contain: strict; container: facts / size; overflow: hidden auto; scrollbar-width: thin; padding: 7px 4px 4px 13px; color: var(--text, #1b2027); font: 12.5px/18px var(--bokeh-base-font, sans-serif);
       font-variant-numeric: tabular-nums; }
     .facts > * { max-width: 400px; }
     .title { font-weight: 600; margin-bottom: 3px; }
@@ -42,6 +42,7 @@
       padding: 2px 8px; margin: 3px 0 5px; cursor: pointer; }
     button:hover { background: var(--sunken, #eceef1); border-color: var(--quiet, #5b6572); }
     button:focus-visible { outline: 2px solid var(--accent, #0b7a6b); outline-offset: 1px; }
+    @container facts (max-height: 262px) { .hint, .scale.window { display: none; } }
     .hint { color: var(--quiet, #5b6572); font-size: 11px; line-height: 15px; }`
 
   // ---- small helpers --------------------------------------------------------------------------------------------
@@ -130,6 +131,7 @@
       this.value = row("Volume")
       this.map = row("Map")
       this.window_scale = new Scale(this.el, "Window")
+      this.window_scale.el.classList.add("window")
       this.map_scale = new Scale(this.el, "Map")
       this.button = element(this.el, "button", "", {type: "button"})
       this.button.addEventListener("click", hands.turn)
@@ -161,7 +163,7 @@
       this.map_scale.el.hidden = map == null || map.limit <= 0
       if (map == null) return
       const {signed, limit, palette, name} = map
-      put_text(this.map, Number.isNaN(value) ? "not a number" : nearly(exact.map) + words_of(value))
+      put_text(this.map, Number.isNaN(value) ? "not known" : nearly(exact.map) + words_of(value))
       const numbers = signed ? [`−${words_of(limit)}`, "0", `+${words_of(limit)}`] : ["0", "", words_of(limit)]
       const share = signed ? (value / limit + 1) / 2 : value / limit
       this.map_scale.show(numbers, share, [signed, name, threshold].join(), (pixels) => {

@@ -14,13 +14,12 @@ from dashboard.later import attempt, later
 from dashboard.method_chooser import MethodChooser
 from dashboard.scans import Scan
 from dashboard.services import Services
+from dashboard.target_menu import TargetMenu
 from dashboard.volume_questions import FileQuestion, MapQuestion, VolumeQuestion
 from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
-from vislib.attribution import Target, VolumeAttribution
+from vislib.attribution import VolumeAttribution
 from vislib.clusters import Cluster, clusters, maximum
-from vislib.probe import LOGITS
-from vislib.slices import VIEWS
 
 _PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels ...
 _REST = 10  # ... and at least so many times what it takes to send one
@@ -46,7 +45,7 @@ class VolumeMap:
     ) -> None:
         self._services, self._workspace, self._inputs = services, workspace, inputs
         self._answers: Answers = services.answers
-        self._view, self._classes = view, classes
+        self._view = view
         self._answer: Answer | None = None
         self._question: MapQuestion | None = None
         self._shown: VolumeAttribution | None = None  # what the view shows, ...
@@ -56,19 +55,14 @@ class VolumeMap:
         self._next = 0.0  # when the next partial map may be sent
         self._limit = 0.0  # the value of its strongest colour
         self._seeking = self._seek_again = False
-        self._target: Target | None = (
-            None  # stays while slices are scrolled, whatever each slice is taken for
-        )
-        self._showing = self._refused = False
-        self._listed: list[Target] = []
+        self._refused = False
+        self.target = TargetMenu(workspace, classes)
         self._build()
-        self.target.on_change("value", lambda _attr, _old, new: self._target_chosen(new))
         self.overlay.on_change("value", lambda _attr, _old, new: self._overlay_chosen(new))
         self.stop.on_click(self._stop_or_start)
         workspace.listen("scan uploaded", self._list_overlays)
         workspace.listen("network", self._network_opened)
         workspace.listen("scan", self._scan_changed)
-        workspace.listen("target", self._follow_target)
         workspace.listen("network scan choice tab target", self.ask)
 
     def _build(self) -> None:
@@ -89,15 +83,6 @@ class VolumeMap:
             sizing_mode="stretch_width",
             margin=(2, 0, 6, 0),
         )
-        self.target = Select(
-            name="volume-target",
-            title="what speaks for",
-            options=[],
-            value="",
-            sizing_mode="stretch_width",
-            stylesheets=[styles.FIELD],
-            margin=(0, 0, 6, 0),
-        )
         self.chooser.method.title = "asked by"
         self.foot = Div(
             name="volume-map-foot",
@@ -111,7 +96,7 @@ class VolumeMap:
         self.chooser.gear.margin = (18, 0, 0, 0)
         self.asked = Column(
             self.says,
-            self.target,
+            self.target.menu,
             Row(self.chooser.method, self.chooser.gear, sizing_mode="stretch_width", margin=0),
             self.chooser.grid,
             sizing_mode="stretch_width",
@@ -146,7 +131,7 @@ class VolumeMap:
     def _network_opened(self) -> None:
         network = self._workspace.now.network
         if network is not None:
-            self._target = None
+            self.target.network_opened()
             self._clear()
             self.chooser.network_opened(network)
 
@@ -157,8 +142,7 @@ class VolumeMap:
         self._scan = now.scan
         self._clear()
         if now.scan is None or before is None or now.scan.name != before.name:
-            chosen = now.target is not None and (self._classes.by_hand or now.target.layer != LOGITS)
-            self._target = now.target if chosen else None
+            self.target.volume_opened()
 
     def _clear(self) -> None:
         """Nothing that was asked is true of what is chosen now."""
@@ -168,36 +152,6 @@ class VolumeMap:
             self._view.set_map(None)
         self._view.title, self.foot.text, self.stop.visible = "", "", False
         self.places.clear("")
-
-    def _follow_target(self) -> None:
-        target = self._workspace.now.target
-        if target is not None and (self._target is None or self._classes.by_hand or target.layer != LOGITS):
-            self._target = target
-        self._show_target()
-
-    def _show_target(self) -> None:
-        network, target = self._workspace.now.network, self._target
-        if network is None:
-            return
-        count = network.layers[LOGITS].channels
-        self._listed = [Target(unit) for unit in range(count)]
-        if target is not None and target not in self._listed:
-            self._listed.append(target)
-        options = [(str(at), one.words(network)) for at, one in enumerate(self._listed)]
-        self._showing = True
-        try:
-            if options != self.target.options:
-                self.target.options = options
-            self.target.value = str(self._listed.index(target)) if target is not None else ""
-        finally:
-            self._showing = False
-
-    def _target_chosen(self, value: str) -> None:
-        if self._showing or value not in [str(at) for at in range(len(self._listed))]:
-            return
-        target = self._listed[int(value)]
-        if target.layer == LOGITS and target.against is None:
-            self._classes.choose(int(target.unit))  # type: ignore[arg-type]
 
     def _list_overlays(self) -> None:
         """Offer the other volumes."""
@@ -246,14 +200,14 @@ class VolumeMap:
             return None  # the volume is still to come
         if self.overlay.value != _NETWORK:
             return FileQuestion(now.scan, self._other) if self._other is not None else None
-        if self._target is None or now.target is None:
+        if self.target.target is None or now.target is None:
             return None  # what the network says is not known yet
         return VolumeQuestion(
             now.network,
             now.scan,
             now.choice.plane,
             now.choice.preparation,
-            self._target,
+            self.target.target,
             chooser.chosen,
             chooser.chosen_layer,
             chooser.values,
@@ -409,8 +363,3 @@ class VolumeMap:
         """Nobody waits for it any more."""
         if self._answer is not None and self._answer.job is not None and self._answer.state != "done":
             self._answers.stop(self._answer.job)
-
-
-def seen_from(view: VolumeView, plane: str) -> int:
-    """The slice of a plane that the crosshair is on."""
-    return int(getattr(view, "ijk"[VIEWS[plane].across]))

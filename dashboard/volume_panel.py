@@ -17,7 +17,7 @@ from dashboard.services import Services
 from dashboard.slice_strip import SliceStrip
 from dashboard.volume_controls import VolumeControls
 from dashboard.volume_files import FILES, TYPES, Sight, build
-from dashboard.volume_map import VolumeMap, seen_from
+from dashboard.volume_map import VolumeMap
 from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
 from vislib.preparation import STORED
@@ -194,7 +194,7 @@ class VolumePanel:
         choice, scan = self._workspace.now.choice, self._workspace.now.scan
         if self._following or choice is None or scan is None or scan is not self._scan:
             return
-        index = seen_from(self.view, choice.plane)
+        index = int(getattr(self.view, "ijk"[VIEWS[choice.plane].across]))
         if index != place_of(choice, scan):
             self._input_bar.choose(index=index)
 

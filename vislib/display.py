@@ -13,6 +13,7 @@ from PIL import Image
 from vislib.errors import ImageError
 
 QUANTILES = (0.01, 0.99)
+_LEAST = 1e-30  # a span that is not wider is none: its inverse would overflow
 # Below this longer side, in pixels, PNG is smaller than or as small as JPEG and loses nothing.
 PNG_BELOW = 48
 # At most about 10 KB for 128 x 128 pixels, and in proportion for other sizes: noise is given a lower quality.
@@ -38,7 +39,7 @@ def stretch(images: Float[np.ndarray, "n c *spatial"]) -> UInt8[np.ndarray, "n c
     finite = bool(np.isfinite(flat).all())
     low, high = _quantiles(flat) if finite else _finite_quantiles(flat)
     with np.errstate(invalid="ignore", over="ignore"):
-        for row in np.flatnonzero(~(high > low)):
+        for row in np.flatnonzero(~(high - low > _LEAST)):
             low[row], high[row] = _whole_range(flat[row])
         levels = flat - low[:, None]
         levels *= (255.0 / (high - low))[:, None]
@@ -70,8 +71,7 @@ def _finite_quantiles(flat: Float[np.ndarray, "n p"]) -> tuple[np.ndarray, np.nd
 def _whole_range(row: Float[np.ndarray, "p"]) -> tuple[float, float]:
     row = row[np.isfinite(row)]
     low, high = (float(row.min()), float(row.max())) if row.size else (0.0, 0.0)
-    # A span so small that its inverse overflows is a constant image.
-    return (low, high) if high - low > 1e-30 else (0.0, 1.0)
+    return (low, high) if high - low > _LEAST else (0.0, 1.0)
 
 
 def encode(picture: UInt8[np.ndarray, "c *spatial"]) -> bytes:

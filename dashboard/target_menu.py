@@ -1,0 +1,72 @@
+"""The class, or unit, that the map over a whole volume is for."""
+
+from bokeh.models import Select
+
+from dashboard import styles
+from dashboard.class_list import ClassList
+from dashboard.workspace import Workspace
+from vislib.attribution import Target
+from vislib.probe import LOGITS
+
+
+class TargetMenu:
+    """Keeps its target while slices are scrolled, whatever the network takes each of them for.
+
+    The first class that is found for a volume stays; a choice by hand, here or in the class list, takes its place.
+    """
+
+    def __init__(self, workspace: Workspace, classes: ClassList) -> None:
+        self._workspace, self._classes = workspace, classes
+        self.target: Target | None = None
+        self._showing = False
+        self._listed: list[Target] = []
+        self.menu = Select(
+            name="volume-target",
+            title="what speaks for",
+            options=[],
+            value="",
+            sizing_mode="stretch_width",
+            stylesheets=[styles.FIELD],
+            margin=(0, 0, 6, 0),
+        )
+        self.menu.on_change("value", lambda _attr, _old, new: self._chosen(new))
+        workspace.listen("target", self._follow)
+
+    def network_opened(self) -> None:
+        """Another network has other classes."""
+        self.target = None
+
+    def volume_opened(self) -> None:
+        """What the network says of another volume is still to come; what a person chose stays."""
+        target = self._workspace.now.target
+        chosen = target is not None and (self._classes.by_hand or target.layer != LOGITS)
+        self.target = target if chosen else None
+
+    def _follow(self) -> None:
+        target = self._workspace.now.target
+        if target is not None and (self.target is None or self._classes.by_hand or target.layer != LOGITS):
+            self.target = target
+        self._show()
+
+    def _show(self) -> None:
+        network, target = self._workspace.now.network, self.target
+        if network is None:
+            return
+        self._listed = [Target(unit) for unit in range(network.layers[LOGITS].channels)]
+        if target is not None and target not in self._listed:
+            self._listed.append(target)
+        options = [(str(at), one.words(network)) for at, one in enumerate(self._listed)]
+        self._showing = True
+        try:
+            if options != self.menu.options:
+                self.menu.options = options
+            self.menu.value = str(self._listed.index(target)) if target is not None else ""
+        finally:
+            self._showing = False
+
+    def _chosen(self, value: str) -> None:
+        if self._showing or value not in [str(at) for at in range(len(self._listed))]:
+            return
+        target = self._listed[int(value)]
+        if target.layer == LOGITS and target.against is None:
+            self._classes.choose(int(target.unit))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ElementHandle, Page
 from playwright.sync_api import Error as PlaywrightError
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT = 30_000  # ms
+WAIT = 60_000  # ms: two busy cores may need as long
 
 
 def free_port() -> int:

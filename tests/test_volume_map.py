@@ -52,7 +52,7 @@ class Session:
         self.view.ack = self.view.tick
 
     def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, (self.map.foot.text, self.view.title, self.said)
             self.step()
@@ -66,7 +66,7 @@ class Session:
     def choose(self, name: str) -> None:
         """Choose an input, and wait until its volume is there but nothing more."""
         self.bar.choose(name=name, index=None)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (scan := self.workspace.now.scan) is None or scan.name != name:
             assert time.monotonic() < deadline, self.said
             waiting, self.queue[:] = list(self.queue), []

@@ -38,39 +38,27 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
-    """One method's question about one input, by value: equal questions have equal answers."""
+class MethodQuestion:
+    """What is asked of whom by which method, about whatever it may be."""
 
     network: Network
-    input: Input
     target: Target
     method: Method
     layer: str | None
     values: Mapping[str, Value]
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """Names the answer."""
-        return (
-            self.network.fingerprint,
-            self.input.key,
-            self.target,
-            self.method.name,
-            self.layer,
-            tuple(sorted(self.values.items())),
-        )
+    def how(self) -> tuple[Any, ...]:
+        """Of the key, all but what it is asked about."""
+        values = tuple(sorted(self.values.items()))
+        return self.network.fingerprint, self.target, self.method.name, self.layer, values
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """All that the map depends on, as JSON-able values, for the files that are made of it."""
-        choice = self.input.choice
-        volume = self.input.scan is not None
+    def how_spec(self) -> dict[str, Any]:
+        """Of the spec, all but what it is asked about."""
         return {
             "network": self.network.name,
             "fingerprint": self.network.fingerprint,
-            "input": self.input.words,
-            "data": self.input.key,
-            "preparation": choice.preparation.to_dict() if volume else {"fit": choice.fit},
             "target": self.target.words(self.network),
             "method": self.method.name,
             "layer": self.layer,
@@ -79,14 +67,36 @@ class Question:
         }
 
     @property
+    def quick(self) -> bool:
+        """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
+        return self.method.quick
+
+
+@dataclass(frozen=True)
+class Question(MethodQuestion):
+    """One method's question about one input, by value: equal questions have equal answers."""
+
+    input: Input
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Names the answer."""
+        return self.input.key, *self.how
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that the map depends on, as JSON-able values, for the files that are made of it."""
+        choice, volume = self.input.choice, self.input.scan is not None
+        return self.how_spec | {
+            "input": self.input.words,
+            "data": self.input.key,
+            "preparation": choice.preparation.to_dict() if volume else {"fit": choice.fit},
+        }
+
+    @property
     def title(self) -> str:
         """Names the job."""
         return f"{self.method.name} of {self.input.words}"
-
-    @property
-    def quick(self) -> bool:
-        """Whether it goes before every other work."""
-        return self.method.quick
 
     def steps(self) -> Iterator[Attribution]:
         """Compute it, coarse first."""
@@ -155,9 +165,7 @@ class Answers:
                 self._known.popitem(last=False)
 
     def _size(self) -> int:
-        return sum(
-            getattr(one, name).nbytes
-            for one in self._known.values()
-            for name in ("values", "raw", "colour")
-            if hasattr(one, name)
+        parts = (
+            getattr(one, name, None) for one in self._known.values() for name in ("values", "raw", "colour")
         )
+        return sum(part.nbytes for part in parts if part is not None)

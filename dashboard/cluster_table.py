@@ -6,7 +6,6 @@ from bokeh.models import (
     Button,
     Column,
     ColumnDataSource,
-    CustomJS,
     DataTable,
     Div,
     NumberFormatter,
@@ -15,6 +14,7 @@ from bokeh.models import (
 )
 
 from dashboard import numbers, styles
+from dashboard.tables import keep_drawn
 from vislib.clusters import Cluster
 
 _COLUMNS = {"size": ("mm³", 72), "peak": ("peak", 56), "x": ("x", 38), "y": ("y", 38), "z": ("z mm", 44)}
@@ -81,9 +81,7 @@ class ClusterTable:
             stylesheets=[_TABLE],
         )
         self.root = Column(self.maximum, self.said, self.table, sizing_mode="stretch_width", margin=0)
-        # Bokeh 3.9 redraws a table whose rows stay as many only when its view says that it has changed.
-        redraw = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
-        self.source.js_on_change("data", redraw)
+        keep_drawn(self.table, self.source)
         self.maximum.on_click(self._to_maximum)
         self.source.selected.on_change("indices", lambda _attr, _old, new: self._selected(new))
 

@@ -55,7 +55,7 @@ def _painted(kind: str, question: Question, result: Attribution, look: dict[str,
     one = question.input
     smooth = one.seen(result.values[0])
     values = smooth if look["smooth"] else _blocks(one.seen(result.raw[0]), picture.shape[:2])
-    limit = palettes.limit(result.values[0], result.raw[0])
+    limit = result.limit(result.values[0])
     factor = max(1, -(-LEAST // max(picture.shape[:2])))
     picture, values = (array.repeat(factor, 0).repeat(factor, 1) for array in (picture, values))
     palette = str(look["diverging"] if result.signed else look["palette"])

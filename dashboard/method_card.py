@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 from bokeh.models import Button, Column, Div, Dropdown, Row, Toggle
 
-from dashboard import palettes, styles
+from dashboard import styles
 from dashboard.answers import Answer, Answers, Question
 from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
@@ -105,7 +105,7 @@ class MethodCard:
             return
         chooser = self.chooser
         question = Question(
-            now.network, now.input, now.target, chooser.chosen, chooser.chosen_layer, chooser.values
+            now.network, now.target, chooser.chosen, chooser.chosen_layer, chooser.values, now.input
         )
         known = self._answer is not None and self._answer.state != "cancelled"
         if known and self._question is not None and question.key == self._question.key:
@@ -175,7 +175,7 @@ class MethodCard:
             values,
             raw=raw if raw.shape != values.shape else None,
             signed=result.signed,
-            limit=palettes.limit(result.values[0], result.raw[0]),
+            limit=result.limit(result.values[0]),
             colour=colour,
             outline=one.outline,
             note=_short_note(result, values),

@@ -16,7 +16,7 @@ from dashboard.canvas import AddressBar, Keys
 from dashboard.features import Features
 from dashboard.header import Header, Notice
 from dashboard.input_bar import InputBar
-from dashboard.later import later
+from dashboard.later import attempt, later
 from dashboard.rail import Rail
 from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
@@ -155,7 +155,7 @@ class Page:
         """Fetch the chosen network off the event loop and open it when it has come."""
         name, document = self.workspace.now.network_name, self._document
         if (known := self._services.known_network(name)) is not None:
-            self._opened(name, known, None)
+            self._opened(name, known, "")
             return
         self.status.say(f"Loading {name} …")
 
@@ -169,15 +169,12 @@ class Page:
             part = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
             later(document, lambda: self.status.say(f"Fetching the weights of {name}: {part}"))
 
-        def load() -> tuple[Network | None, str | None]:
-            try:
-                return self._services.network(name, say), None
-            except VislibError as error:
-                return None, str(error)
+        self._off_loop(
+            lambda: attempt(lambda: self._services.network(name, say)),
+            lambda found: self._opened(name, *found),
+        )
 
-        self._off_loop(load, lambda found: self._opened(name, *found))
-
-    def _opened(self, name: str, network: Network | None, problem: str | None) -> None:
+    def _opened(self, name: str, network: Network | None, problem: str) -> None:
         now = self.workspace.now
         if name != now.network_name:
             return  # another one was chosen meanwhile
@@ -296,11 +293,9 @@ class Page:
         document = self._document
 
         def task() -> None:
-            try:
-                result = work()
-            except VislibError as error:
-                sentence = str(error)
-                later(document, lambda: self.workspace.notify(sentence))
+            result, problem = attempt(work)
+            if problem:
+                later(document, lambda: self.workspace.notify(problem))
             else:
                 later(document, lambda: done(result))
 

@@ -20,7 +20,6 @@ _DIVERGING = {
 }
 SEQUENTIAL = tuple(_SEQUENTIAL)
 DIVERGING = tuple(_DIVERGING)
-PIXELS_BELOW = 0.995
 _NEUTRAL = 128  # the entry of 0 in a diverging table; 127 entries lie on either side of it
 
 
@@ -44,18 +43,6 @@ def largest(values: Float[np.ndarray, "h w"], signed: bool) -> float:
     """The value of the strongest colour: the largest finite |value|, of an unsigned map the largest above 0."""
     finite = values[np.isfinite(values)]
     return float(np.max(np.abs(finite) if signed else finite, initial=0.0))
-
-
-def limit(values: Float[np.ndarray, "*spatial"], raw: Float[np.ndarray, "*places"]) -> float:
-    """The value of the strongest colour for a map with its own resolution `raw`; 0 for `largest`.
-
-    A map of single pixels, as gradients give, has a few outliers beside which all else would be pale: there it
-    is the PIXELS_BELOW quantile of |value|.
-    """
-    finite = np.abs(values[np.isfinite(values)])
-    if raw.shape != values.shape or not finite.size:
-        return 0.0
-    return float(np.quantile(finite, PIXELS_BELOW))
 
 
 def coloured(

@@ -9,7 +9,6 @@ from bokeh.models import (
     Button,
     Column,
     ColumnDataSource,
-    CustomJS,
     DataTable,
     Div,
     HTMLTemplateFormatter,
@@ -21,6 +20,7 @@ from bokeh.models import (
 
 from dashboard import styles
 from dashboard.services import Services
+from dashboard.tables import keep_drawn
 from dashboard.workspace import Workspace
 from vislib import display
 from vislib.errors import StoreError
@@ -131,9 +131,7 @@ class RunsPanel:
         self._selected()
 
     def _wire(self) -> None:
-        # Bokeh 3.9 redraws a table whose rows stay as many only when its view says that it has changed.
-        redraw = CustomJS(args={"table": self.table}, code="table.view.change.emit()")
-        self.source.js_on_change("data", redraw)
+        keep_drawn(self.table, self.source)
         self.source.selected.on_change("indices", lambda _attr, _old, _new: self._selected())
         self.open.on_click(lambda: self._act(False))
         self.resume.on_click(lambda: self._act(True))

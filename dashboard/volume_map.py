@@ -204,13 +204,13 @@ class VolumeMap:
             return None  # what the network says is not known yet
         return VolumeQuestion(
             now.network,
-            now.scan,
-            now.choice.plane,
-            now.choice.preparation,
             self.target.target,
             chooser.chosen,
             chooser.chosen_layer,
             chooser.values,
+            now.scan,
+            now.choice.plane,
+            now.choice.preparation,
         )
 
     def ask(self, again: bool = False) -> None:
@@ -274,14 +274,6 @@ class VolumeMap:
         elif stopped and found is None and self._view.stale:
             self._view.set_map(None)
             self._view.title, self.foot.text = "", "stopped"
-
-    def again(self) -> None:
-        """The view has been given its volume anew: the map goes over it again."""
-        if self._shown is not None and self._answered is not None:
-            if self._answered.scan is self._workspace.now.scan:
-                self._push(self._answered, self._shown)
-            else:
-                self._shown = self._answered = None
 
     def _push(self, question: MapQuestion, found: VolumeAttribution) -> None:
         if question.scan is not self._workspace.now.scan or found.values.shape != self._view.grid:

@@ -53,6 +53,8 @@ class VolumePanel:
             margin=(8, 0, 0, 0),
         )
         self.controls = VolumeControls(self.view)
+        # Before the map is made: it hears of a volume when the view has it, and goes over it once.
+        workspace.listen("scan choice input reading", self._show)
         self.map = VolumeMap(services, workspace, input_bar.inputs, self.view, classes)
         self.preparation = PreparationInput(
             lambda chosen: input_bar.choose(preparation=chosen),
@@ -61,7 +63,6 @@ class VolumePanel:
         )
         self.download = Download(name="volume-download")
         self._build()
-        workspace.listen("scan choice input reading", self._show)
         for name in "ijk":
             self.view.on_change(name, lambda _attr, _old, _new: self._crosshair_moved())
         self.time.on_change("value_throttled", lambda _attr, _old, new: input_bar.choose(time=int(new)))
@@ -169,7 +170,6 @@ class VolumePanel:
             self.controls.fit(float(volume.data.min()), float(volume.data.max()), shown)
         self.facts.text = facts(scan)
         self.time.update(end=max(1, volume.times - 1), value=volume.time, visible=volume.times > 1)
-        self.map.again()
 
     def _show_tools(self, shown: bool) -> None:
         """Without a volume there is nothing to set or to save."""

@@ -1,34 +1,25 @@
 """Questions whose answer is a map on a volume's own grid: a network's, or what another file holds there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from dashboard import numbers
+from dashboard.answers import Asked, MethodQuestion
 from dashboard.scans import Scan
-from vislib.attribution import Method, Target, VolumeAttribution, default_layer, volume_attribution_steps
-from vislib.network import Network
-from vislib.parameters import Value
+from vislib.attribution import VolumeAttribution, default_layer, volume_attribution_steps
 from vislib.preparation import Preparation
 from vislib.volumes import caption, resample
 
 
-class MapQuestion(Protocol):
-    """What `Answers` asks, and what the panel and the files say of it."""
+class MapQuestion(Asked, Protocol):
+    """What the panel and the files say of a question whose answer is a VolumeAttribution."""
 
     @property
     def scan(self) -> Scan:
         """The volume."""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Names the answer."""
-
-    @property
-    def title(self) -> str:
-        """Names the job."""
 
     @property
     def name(self) -> str:
@@ -47,32 +38,20 @@ class MapQuestion(Protocol):
         """The same in a few sentences, for pictures."""
 
     @property
-    def quick(self) -> bool:
-        """Whether it goes before every other work."""
-
-    @property
     def long(self) -> bool:
         """Whether a person may want to stop it."""
 
     def said(self, found: VolumeAttribution) -> list[str]:
-        """What is to be known of an answer."""
-
-    def steps(self) -> Iterator[VolumeAttribution]:
-        """Compute it, coarse first."""
+        """What is to be known of an answer beside its notes."""
 
 
 @dataclass(frozen=True)
-class VolumeQuestion:
+class VolumeQuestion(MethodQuestion):
     """One method's question about a whole volume, to a 2-D network slice by slice of a plane."""
 
-    network: Network
     scan: Scan
     plane: str
     preparation: Preparation
-    target: Target
-    method: Method
-    layer: str | None
-    values: Mapping[str, Value]
 
     @property
     def by_slices(self) -> bool:
@@ -82,16 +61,7 @@ class VolumeQuestion:
     @property
     def key(self) -> tuple[Any, ...]:
         """Names the answer."""
-        return (
-            self.network.fingerprint,
-            self.scan.key,
-            self.plane if self.by_slices else "",
-            self.preparation,
-            self.target,
-            self.method.name,
-            self.layer,
-            tuple(sorted(self.values.items())),
-        )
+        return self.scan.key, self.plane if self.by_slices else "", self.preparation, *self.how
 
     @property
     def title(self) -> str:
@@ -112,30 +82,18 @@ class VolumeQuestion:
     @property
     def spec(self) -> dict[str, Any]:
         """All that the map depends on, as JSON-able values, for the files that are made of it."""
-        return {
-            "network": self.network.name,
-            "fingerprint": self.network.fingerprint,
+        return self.how_spec | {
             "volume": self.scan.name,
             "data": self.scan.key,
             "time": self.scan.volume.time,
             "plane": self.plane if self.by_slices else None,
             "preparation": self.preparation.to_dict(),
-            "target": self.target.words(self.network),
-            "method": self.method.name,
-            "layer": self.layer,
-            "parameters": dict(self.values),
-            "seed": 0,
         }
 
     @property
     def facts(self) -> list[str]:
         """The same in a few sentences, for pictures."""
         return [f"network {self.network.name}", self.preparation.words(self.scan.volume)]
-
-    @property
-    def quick(self) -> bool:
-        """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
-        return self.method.quick
 
     @property
     def long(self) -> bool:
@@ -216,15 +174,15 @@ class FileQuestion:
         return [f"map {self.other.name}"]
 
     def said(self, found: VolumeAttribution) -> list[str]:
-        """Which values there are, and that they were moved."""
-        low, high = float(self.other.volume.data.min()), float(self.other.volume.data.max())
-        return [f"values from {numbers.words(low)} to {numbers.words(high)}, put in place by their mm"]
+        """Nothing more."""
+        return []
 
     def steps(self) -> Iterator[VolumeAttribution]:
         """Resample it, linear; 0 where it does not reach."""
         here, there = self.scan.volume, self.other.volume
         x, y, z = here.data.shape
         values = resample(there.data, there.affine, (x, y, z), here.affine)
-        signed = bool((there.data < 0).any())
+        low, high = float(there.data.min()), float(there.data.max())
+        note = f"values from {numbers.words(low)} to {numbers.words(high)}, put in place by their mm"
         unknown = np.full(1, np.nan, np.float32)
-        yield VolumeAttribution("file", values, signed, unknown, 1, 1, (), 0.0, "")
+        yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note,), 0.0, "")

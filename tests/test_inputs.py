@@ -18,6 +18,7 @@ from dashboard import scans
 from dashboard.answers import Answers
 from dashboard.inputs import Choice, Input, Inputs, place_of
 from dashboard.scans import MOST_UPLOADS, Scan, Scans
+from vislib.attribution import Attribution
 from vislib.errors import ImageError
 from vislib.images import looks_like_picture
 from vislib.jobs import Runner
@@ -327,6 +328,21 @@ def test_remembered_answers_are_limited_in_bytes() -> None:
         assert answers.ask(_Big(2)).job is not None  # two would be more than 256 MB
     finally:
         runner.shutdown(5)
+
+
+def test_an_answer_without_colours_is_remembered_without_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    values = np.ones((1, 4, 4), np.float32)
+    question = _Big(1)
+    question.steps = lambda: iter([Attribution("plain", values, values, False, np.ones(1, np.float32))])
+    runner = Runner()
+    answers = Answers(runner)
+    try:
+        answers.ask(question).job.wait(10)
+        assert answers.ask(question).job is None
+        assert answers._size() == 2 * values.nbytes
+    finally:
+        runner.shutdown(5)
+    assert not caplog.records
 
 
 def test_an_input_of_a_picture_is_shown_whole() -> None:

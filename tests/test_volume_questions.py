@@ -24,7 +24,7 @@ def scan(name: str = "brain_tumour") -> Scan:
 def question(network: str = "brain2d", method: str = "Grad-CAM") -> VolumeQuestion:
     chosen = METHODS[method]
     return VolumeQuestion(
-        models.load(network), scan(), "axial", STORED, Target(1), chosen, None, chosen.defaults()
+        models.load(network), Target(1), chosen, None, chosen.defaults(), scan(), "axial", STORED
     )
 
 

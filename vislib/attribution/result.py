@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+PIXELS_BELOW = 0.995
+_SEEN = 1_000_000  # values that a quantile is taken of, evenly spread, where there are more
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -36,3 +39,19 @@ class Attribution:
     def done(self) -> bool:
         """Whether this is the whole answer."""
         return self.step >= self.steps
+
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the method's own resolution is the input's, as that of gradients is."""
+        return self.raw.shape == self.values.shape
+
+    def limit(self, values: Float32[np.ndarray, "*places"]) -> float:
+        """The value that should have the strongest colour where `values` of this map are shown; 0 for the largest.
+
+        A map of single pixels has a few outliers beside which all else would be pale: there it is the PIXELS_BELOW
+        quantile of |value|, of _SEEN values where there are more.
+        """
+        flat = values.reshape(-1)
+        seen = flat[:: max(1, -(-flat.size // _SEEN))]
+        known = np.abs(seen[np.isfinite(seen)])
+        return float(np.quantile(known, PIXELS_BELOW)) if self.of_pixels and known.size else 0.0

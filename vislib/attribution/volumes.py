@@ -36,8 +36,6 @@ _COARSEST = 8  # the first round asks about every 8th slice
 _NEXT = (
     1.5  # a 3-D network's partial map is put in place when so many times as much is known as for the last one
 )
-PIXELS_BELOW = 0.995  # of a map of single pixels: the share of voxels that the strongest colour lies above
-_SEEN = 1_000_000  # voxels that this is found from, evenly spread, where there are more
 _TINY = 1e-6  # mm
 _IMAGES = re.compile(r"(?: in the map)? of image (\d+(?:, \d+)*)")  # of a batch, as sentences name them
 _WORST = " (the worst of the {})"
@@ -194,7 +192,7 @@ def _slice_by_slice(
             step=first + len(cuts),
             steps=len(order),
             notes=notes.words(),
-            limit=_limit(values, part),
+            limit=part.limit(values),
             plane=plane,
         )
         yield newest
@@ -215,7 +213,7 @@ def _at_once(
     for part in ask(torch.from_numpy(image)):
         if newest is None or part.done or part.step >= due:
             values, due = back_to_own(part.values[0], affine, volume), _NEXT * part.step
-            limit = _limit(values, part)
+            limit = part.limit(values)
         else:
             values, limit = newest.values, newest.limit
         newest = VolumeAttribution(
@@ -230,16 +228,6 @@ def _at_once(
             plane="",
         )
         yield newest
-
-
-def _limit(values: Float32[np.ndarray, "x y z"], part: Attribution) -> float:
-    """As for a single image: beside the few outliers of a map of single pixels all else would be pale."""
-    if part.raw.shape != part.values.shape:
-        return 0.0
-    flat = values.reshape(-1)
-    seen = flat[:: max(1, -(-flat.size // _SEEN))]
-    known = np.abs(seen[np.isfinite(seen)])
-    return float(np.quantile(known, PIXELS_BELOW)) if known.size else 0.0
 
 
 def _beside(network: Network, volume: Volume, plane: str = "") -> tuple[str, ...]:

@@ -164,30 +164,28 @@ class CheckView:
         job = self._job
         if job is None:
             return
-        if job.state == "failed":
-            self._job = None
-            self.state.text, self.stop.disabled = escape(job.error or "The check failed."), True
-            return
         found = job.history.result
-        ended = job.state in ("done", "cancelled")
-        if found is not None and found is not self._shown:
+        ended = job.state in ("done", "cancelled", "failed")
+        if found is not None and (ended or found is not self._shown):
             changed = self._shown is None or found.checks != self._shown.checks
             self._shown = found
             if changed or ended:
-                self._draw(found)
+                self._draw(found, ended)
             self.state.text = f"{found.share:.0%}: {escape(found.doing)}".replace("%", " %", 1)
         if ended:
             self._job = None
             self.stop.disabled = True
-            self.state.text = (
-                "Done." if job.state == "done" else "Stopped: what was not measured is left empty."
-            )
+            self.state.text = {
+                "done": "Done.",
+                "cancelled": "Stopped: what was not measured is left empty.",
+                "failed": escape(job.error or "The check failed."),
+            }[job.state]
 
-    def _draw(self, found: CheckProgress) -> None:
+    def _draw(self, found: CheckProgress, ended: bool) -> None:
         methods = [one for one in found.checks if not one.baseline]
         colours = {one.name: _COLOURS[at % len(_COLOURS)] for at, one in enumerate(methods)}
         verdicts = {one.name: one for one in verdict(found.checks)} if found.done else {}
-        self.table.text = table(found, verdicts, colours)
+        self.table.text = table(found, verdicts, colours, ended)
         self._draw_curves(found.checks, colours)
         self.strips.text = strips(methods, self._thumbnail)
 
@@ -220,7 +218,7 @@ class CheckView:
         self._answers.stop(self._job)
 
 
-def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str, str]) -> str:
+def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str, str], ended: bool) -> str:
     """Verdicts and numbers as an HTML table; baselines stand below, for comparison."""
     head = ["", "verdict", "inside", "hit", "deletion", "insertion", "ROAD", "similarity"]
     tips = [
@@ -239,7 +237,7 @@ def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str,
             words = '<span class="quiet">knows nothing of the network</span>'
             dot = f'<i style="background:{_GREY}"></i>'
         else:
-            words = _judged(verdicts.get(one.name))
+            words = _judged(verdicts.get(one.name), ended)
             dot = f'<i style="background:{colours[one.name]}"></i>'
         numbers = [
             _percent(one.mass),
@@ -255,9 +253,9 @@ def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str,
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _judged(said: Verdict | None) -> str:
+def _judged(said: Verdict | None, ended: bool) -> str:
     if said is None:
-        return '<span class="quiet">being measured …</span>'
+        return f'<span class="quiet">{"not measured to the end" if ended else "being measured …"}</span>'
     return f'<b class="{said.level.replace(" ", "-")}">{said.level}</b> {escape(said.sentence)}'
 
 

@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+WAIT = 60_000  # ms: two busy cores may need as long
 IDLE = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((one) => one.is_idle)"
 # Every view of a model, found from the roots down.
 VIEW = """(name) => {
@@ -76,7 +77,7 @@ class Served:
             done.set()
 
         self.documents[-1].add_next_tick_callback(run)
-        assert done.wait(10), "the document did not run the action"
+        assert done.wait(WAIT / 1000), "the document did not run the action"
         value, error = outcome[0]
         if error is not None:
             raise error
@@ -106,6 +107,7 @@ class Chromium:
         if str(context) not in self._contexts:
             self._contexts[str(context)] = self._browser.new_context(**context)
         page = self._contexts[str(context)].new_page()
+        page.set_default_timeout(WAIT)
         try:
             page.on(
                 "console", lambda message: errors.append(message.text) if message.type == "error" else None

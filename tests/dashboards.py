@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from browsing import IDLE, VIEW
+from browsing import IDLE, VIEW, WAIT
 from playwright.sync_api import Browser, ElementHandle, Page
 from playwright.sync_api import Error as PlaywrightError
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT = 60_000  # ms: two busy cores may need as long
 
 
 def free_port() -> int:
@@ -149,7 +148,7 @@ class Visit:
         self.until("!m(arg).disabled", name)
         for _ in range(5):
             try:
-                self.element(name, "button, input, .bk-btn").click(timeout=3000)
+                self.element(name, "button, input, .bk-btn").click(timeout=WAIT / 4)
                 return
             except (
                 PlaywrightError

@@ -52,7 +52,7 @@ def cell_boxes(page, name: str = "mosaic") -> list[dict]:
 
 
 def wait_value(page, expression: str, value) -> None:
-    page.wait_for_function(f"(value) => ({expression}) === value", arg=value, timeout=8000)
+    page.wait_for_function(f"(value) => ({expression}) === value", arg=value)
 
 
 def model(name: str) -> str:
@@ -236,7 +236,7 @@ def test_few_pixels_are_shown_as_pixels_and_a_broken_frame_is_survived(browser):
         assert [colour_at(page, "mosaic", x, 100) for x in (90, 98, 101, 110)] == [0, 0, 255, 255]
         served.do(lambda: setattr(mosaic, "smoothing", "smooth"))
         page.wait_for_function(
-            "view_of('mosaic').canvas.getContext('2d').getImageData(98, 100, 1, 1).data[0] > 60", timeout=5000
+            "view_of('mosaic').canvas.getContext('2d').getImageData(98, 100, 1, 1).data[0] > 60"
         )
 
 
@@ -280,7 +280,6 @@ def wait_caption(page, text: str) -> None:
     page.wait_for_function(
         "(text) => view_of('film').shadow_el.querySelector('.caption').textContent == text",
         arg=text,
-        timeout=8000,
     )
 
 
@@ -375,7 +374,7 @@ def test_play_goes_through_the_kept_steps_in_a_loop_and_brackets_step(browser):
               {model("slider")}.properties.value.change.connect(() => window.seen.push({model("slider")}.value)) }}"""
         )
         page.evaluate(f"{model('play')}.active = true")
-        page.wait_for_function("window.seen.length >= 12", timeout=15000)
+        page.wait_for_function("window.seen.length >= 12")
         page.evaluate(f"{model('play')}.active = false")
         seen = page.evaluate("window.seen")
         assert set(seen) <= set(steps)

@@ -320,7 +320,7 @@ def test_a_real_4d_scan_is_uploaded_and_its_times_are_chosen(page: Visit) -> Non
     page.until("Math.abs(m('volume-view').value_high - arg) < 1e-3 * arg", float(second.data.max()))
     page.until("m('volume-facts').text.includes('this is number 1')")
     page.until("m('input-caption').text.includes('time 1')")
-    page.until("m('volume-view').map.byteLength > 0 && m('volume-view').progress == 1")
+    page.until("((v) => v.map.byteLength > 0 && v.progress == 1 && !v.stale)(m('volume-view'))")
     found = attribute_volume(
         models.load("brain2d"), second, int(page.get("volume-target", "value")), "Grad-CAM"
     )

@@ -9,7 +9,7 @@ import pytest
 from bokeh.models import Column
 from browsing import chromium
 from PIL import Image
-from test_volume_view import FRAME, GREY, told
+from volume_views import FRAME, GREY, told
 
 from dashboard import palettes
 from dashboard.slice_strip import SliceStrip
@@ -244,10 +244,10 @@ def test_words_stand_where_there_is_no_volume(browser):
             )
         )
         page.wait_for_function(f"{STRIP}.placeholder.textContent == 'No volume yet.'")
-        assert page.evaluate(f"{STRIP}.stage.getAttribute('aria-label')") == "Slices: No volume yet."
+        page.wait_for_function(f"{STRIP}.stage.getAttribute('aria-label') == 'Slices: No volume yet.'")
         page.mouse.click(300, 450)
         change(page, served, lambda: view.show(np.full((9, 1, 1), 7, np.float32), AFFINE, (0.0, 255.0)))
-        assert page.evaluate(f"{STRIP}.stage.classList.contains('filled')")
+        page.wait_for_function(f"{STRIP}.stage.classList.contains('filled')")
         assert len(thumbnails(page)) == 1
         served.do(view.clear)
         page.wait_for_function(f"!{STRIP}.stage.classList.contains('filled')")

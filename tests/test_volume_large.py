@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from browsing import chromium
-from test_volume_view import (
+from volume_views import (
     FRAME,
     GREY,
     PLANES,

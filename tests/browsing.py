@@ -36,6 +36,8 @@ class Served:
     """Documents behind one server in a thread of its own; `build` makes the next one."""
 
     def __init__(self) -> None:
+        self.page: Page | None = None
+        self._done = 0
         self.made: list[Any] = []
         self.documents: list[Document] = []
         self.build: Callable[[Document], Any] = lambda document: None
@@ -65,19 +67,27 @@ class Served:
         return f"http://localhost:{self.server.port}/page"
 
     def do(self, action: Callable[[], Any]) -> Any:
-        """Run `action` in the newest document, and hand back what it returns or raises."""
-        done = threading.Event()
+        """Run `action` in the newest document, and hand back what it returns or raises, once the browser knows.
+
+        What an action changes travels in several messages, and a slow browser shows what lies between.
+        """
+        done, document = threading.Event(), self.documents[-1]
         outcome: list[Any] = []
+        self._done += 1
+        title = f"after action {self._done}"
 
         def run() -> None:
             try:
                 outcome.append((action(), None))
             except BaseException as error:
                 outcome.append((None, error))
+            document.title = title  # messages keep their order
             done.set()
 
-        self.documents[-1].add_next_tick_callback(run)
+        document.add_next_tick_callback(run)
         assert done.wait(WAIT / 1000), "the document did not run the action"
+        if self.page is not None:
+            self.page.wait_for_function("(title) => Bokeh.documents[0].title() == title", arg=title)
         value, error = outcome[0]
         if error is not None:
             raise error
@@ -116,9 +126,11 @@ class Chromium:
             page.goto(self._served.url)
             page.wait_for_function(IDLE)
             page.evaluate(f"() => {{ window.view_of = {VIEW} }}")
+            self._served.page = page
             yield page, self._served
             assert not errors, errors
         finally:
+            self._served.page = None
             page.close()
 
 

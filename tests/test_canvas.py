@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Slider, TextInput, Toggle
-from browsing import chromium
+from browsing import WAIT, chromium
 from PIL import Image
 
 from dashboard.canvas import AddressBar, Download, Keys, Mosaic, Player, UnitFilm
@@ -88,7 +88,7 @@ def test_every_cell_is_painted_where_it_belongs_and_acknowledged(browser):
                 )
                 assert abs(shown - value) <= 3
         assert colour_at(page, "mosaic", boxes[0]["left"] + boxes[0]["width"] + 2, 20) == -1
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT / 1000
         while served.do(lambda: mosaic.ack) != 1:
             assert time.monotonic() < deadline
         assert served.do(lambda: (mosaic.shown_columns, mosaic.cell_pixels)) == (3, boxes[0]["width"])
@@ -139,7 +139,7 @@ def test_a_click_and_the_arrow_keys_choose_but_not_while_somebody_types(browser)
         assert page.evaluate(f"{model('mosaic')}.selected") == 1
         assert page.evaluate(f"[{model('keys')}.pause_count, {model('keys')}.step_count]") == [0, 0]
         assert page.locator("input").input_value() == "[ ]"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT / 1000
         while served.do(lambda: mosaic.selected) != 1:
             assert time.monotonic() < deadline
 
@@ -423,7 +423,7 @@ def test_a_download_is_the_same_bytes_under_its_name(browser):
                 data = file.read()
             assert data == picture
             assert Image.open(io.BytesIO(data)).size == (50, 40)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT / 1000
         while served.do(lambda: download.data) != b"":
             assert time.monotonic() < deadline
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from bokeh.layouts import row
-from browsing import chromium
+from browsing import WAIT, chromium
 from PIL import Image
 
 from dashboard import palettes
@@ -183,7 +183,7 @@ def test_wheel_drag_and_double_click_move_all_overlays_at_once(browser):
         after = pixels(page, "b")[128, 128, :2].astype(int)
         assert np.abs(after - before - np.array([1, -1]) * 0.2 * 256 / zoom).max() <= 2
         move(page, "a", 5, 5)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT / 1000
         while served.do(lambda: lens.centre_x) != page.evaluate(f"{LENS}.centre_x"):
             assert time.monotonic() < deadline
         assert served.do(lambda: (lens.zoom, lens.hover_x)) == (zoom, -1)
@@ -274,7 +274,7 @@ def test_an_update_is_painted_whole_once_a_tick_and_not_while_nobody_sees_it(bro
         page.wait_for_function("view_of('a').model.ack == 1")
         look(page, opacity=0.3)
         assert page.evaluate(state) == [1, 1]
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT / 1000
         while served.do(lambda: overlay.ack) != 1:
             assert time.monotonic() < deadline
         served.do(lambda: setattr(overlay, "visible", False))

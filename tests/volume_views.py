@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
+from browsing import WAIT
 from PIL import Image
 
 from dashboard import palettes
@@ -116,6 +117,13 @@ def crosshair(page) -> list[int]:
     return page.evaluate(f"['i', 'j', 'k'].map((name) => {VIEW}.model[name])")
 
 
+def moved(page, wanted) -> None:
+    """Wait until the crosshair is there and painted."""
+    now = f"['i', 'j', 'k'].map((name) => {VIEW}.model[name]).join()"
+    page.wait_for_function(f"(wanted) => {now} == wanted", arg=",".join(map(str, wanted)))
+    page.evaluate(FRAME)
+
+
 def text(page, part: str) -> str:
     return page.evaluate(f"{VIEW}.facts.{part}.textContent")
 
@@ -130,7 +138,7 @@ def place(page, axis: int) -> list[str]:
 
 def told(served, read, wanted) -> None:
     """Wait until Python knows."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT / 1000
     while served.do(read) != wanted:
         assert time.monotonic() < deadline, (served.do(read), wanted)
         time.sleep(0.01)

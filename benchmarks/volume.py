@@ -24,6 +24,7 @@ from vislib.volumes import PLANES, read_volume, resample  # noqa: E402
 
 SIDE = 256
 EVENTS = 100
+PACE = 15  # ms from one answer to the next turn of the wheel: some 25 turns a second, as fast as a finger is
 SIZE = (1180, 800)
 STRIP = 100  # pixels of its height
 MODEL = "view_of('view').model"
@@ -87,23 +88,28 @@ def rows() -> Iterator[tuple[str, str, str]]:
         page.evaluate(WORK)
         eight = _sent(page, served, lambda: view.show(whole, np.eye(4), (0.0, 255.0)))
         yield "8-bit volume from the server to the page, painted", f"{eight:.1f} s", ""
-        yield from _both("wheel to redrawn planes, no map", *_wheel(page))
+        yield from _both("wheel to redrawn planes, no map", *_wheel(page, PACE))
         sent = _sent(page, served, lambda: view.set_map(values, signed=True))
         yield "map from the server to the page, painted", f"{sent:.1f} s", ""
-        yield from _both("wheel to redrawn planes", *_wheel(page))
-        yield "the same where an empty page writes one word, p50 / p95", _times(_nothing(page)), ""
+        yield from _both("wheel to redrawn planes", *_wheel(page, PACE))
+        yield "the same where an empty page writes one word, p50 / p95", _times(_nothing(page, PACE)), ""
+        yield from _both(
+            "wheel to redrawn planes, each turn as soon as the last is answered", *_wheel(page, 0)
+        )
         yield from _both("crosshair drag to three redrawn planes", *_drag(page))
         yield from _both("window drag to three redrawn planes", *_drag(page, "right"), target="")
         pieces = [float(ms) for ms in page.evaluate("view_of('strip').model.pieces")]
         yield "work of the strip of slices between two pauses, p50 / p95", _times(pieces), ""
         _sent(page, served, lambda: view.show(values, np.eye(4), (-2.0, 2.0)))
         _sent(page, served, lambda: view.set_map(values, signed=True))
-        yield from _both("wheel to redrawn planes, 16-bit volume", *_wheel(page), target="")
+        yield from _both("wheel to redrawn planes, 16-bit volume", *_wheel(page, PACE), target="")
         beyond = int(VOXELS ** (1 / 3)) + 2
         large = np.pad(values, [(0, beyond - SIDE)] * 3, mode="wrap")
         _sent(page, served, lambda: view.show(large, np.eye(4), (-2.0, 2.0)))
         _sent(page, served, lambda: view.set_map(large, signed=True))
-        yield from _both(f"wheel to redrawn planes, {beyond}³ voxels held coarsely", *_wheel(page), target="")
+        yield from _both(
+            f"wheel to redrawn planes, {beyond}³ voxels held coarsely", *_wheel(page, PACE), target=""
+        )
         sharp = [_sharp(page, place) for place in range(20)]
         yield "from there to three whole planes from the server, p50 / p95", _times(sharp), ""
 
@@ -147,25 +153,28 @@ def _measured(
     return [float(value) for value in times], [float(value) for value in work]
 
 
-def _wheel(page: Page) -> tuple[list[float], list[float]]:
-    """A third of the events over each plane, there and back."""
+def _wheel(page: Page, pause: float) -> tuple[list[float], list[float]]:
+    """A third of the events over each plane, there and back, `pause` ms after each answer."""
     middles = _middles(page)
 
     def turn(number: int) -> None:
         if number % (EVENTS // 3) == 0:
             page.mouse.move(*middles[min(2, number * 3 // EVENTS)])
+        if pause:
+            page.wait_for_timeout(pause)
         page.mouse.wheel(0, 100 if number // 10 % 2 else -100)
 
     return _measured(page, turn)
 
 
-def _nothing(page: Page) -> list[float]:
+def _nothing(page: Page, pause: float) -> list[float]:
     """What the browser itself takes, on this machine and now, to hear of a wheel and to paint."""
     bare = page.context.new_page()
     bare.set_content("<body style='height: 100vh'>")
     bare.evaluate(EMPTY)
     bare.mouse.move(300, 300)
     for number in range(EVENTS):
+        bare.wait_for_timeout(pause)
         bare.mouse.wheel(0, 100)
         bare.wait_for_function(f"window.ages.length > {number}", polling=5)
     times = [float(value) for value in bare.evaluate("window.ages")]

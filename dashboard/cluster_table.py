@@ -34,6 +34,10 @@ _TABLE = (
 )
 
 
+def _height(rows: int) -> int:
+    return _ROW * (rows + 1) + 12
+
+
 class ClusterTable:
     """`jump(ijk)` is told where a person wants to go."""
 
@@ -75,7 +79,7 @@ class ClusterTable:
             reorderable=False,
             autosize_mode="none",
             sizing_mode="stretch_width",
-            height=_ROW * 2,
+            height=_height(0),
             visible=False,
             margin=0,
             stylesheets=[_TABLE],
@@ -98,7 +102,7 @@ class ClusterTable:
             "peak": [numbers.words(one.peak) for one in found],
             **{name: [round(one.peak_mm[axis]) for one in found] for axis, name in enumerate("xyz")},
         }
-        self.table.update(visible=bool(found), height=_ROW * (len(found) + 1) + 12)
+        self.table.update(visible=bool(found), height=_height(len(found)))
         if maximum is None:
             self.said.text = unit
         else:

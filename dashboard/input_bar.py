@@ -67,8 +67,7 @@ class InputBar:
         )
         for widget in (self.plane, self.fit):
             widget.stylesheets = [styles.FIELD]
-        for widget in (self.plane, self.slice, self.fit):
-            widget.visible = False  # until it is known what is looked at
+        self.fit.visible = False  # most look at volumes; each change has Bokeh lay out the whole page
         self.root = Row(
             self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
         )

@@ -122,7 +122,6 @@ class VolumePanel:
             stylesheets=[styles.SHRINK],
         )
         self.root = Row(self.left, right, sizing_mode="stretch_both", margin=0)
-        self._show_tools(False)
 
     def _show(self) -> None:
         """Let the view and the widgets say what is chosen."""
@@ -133,7 +132,7 @@ class VolumePanel:
             return  # the volume of the choice is still to come
         self._following = True
         try:
-            if scan is not self._scan:
+            if scan is not self._scan or not (scan or self._input_bar.inputs.is_volume(choice.name)):
                 self._open(scan)
             if scan is not None:
                 self._follow(choice.plane, place_of(choice, scan))
@@ -152,10 +151,12 @@ class VolumePanel:
 
     def _open(self, scan: Scan | None) -> None:
         before, self._scan = self._scan, scan
-        self._show_tools(scan is not None)
         if scan is None:
-            self.view.clear()
+            if self.left.visible:
+                self.view.clear()
+            self._show_tools(False)
             return
+        self._show_tools(True)
         volume, one = scan.volume, self._workspace.now.input
         same = before is not None and before.name == scan.name  # at another time: nothing else jumps
         self._preparation = one.choice.preparation if one is not None and one.scan is scan else STORED
@@ -172,7 +173,10 @@ class VolumePanel:
         self.time.update(end=max(1, volume.times - 1), value=volume.time, visible=volume.times > 1)
 
     def _show_tools(self, shown: bool) -> None:
-        """Without a volume there is nothing to set or to save."""
+        """Without a volume there is nothing to set or to save; until it is known that there is none, they are shown.
+
+        Each change of `visible` has Bokeh lay out the whole page: on opening it would delay the first picture.
+        """
         self.left.visible = self.controls.root.visible = self.strip.visible = self.files.visible = shown
 
     def _centre(self, scan: Scan) -> None:

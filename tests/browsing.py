@@ -24,6 +24,8 @@ FLAGS = [
 ]
 WAIT = 60_000  # ms: two busy cores may need as long
 IDLE = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((one) => one.is_idle)"
+# Until what is asked for in this frame has been painted.
+FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # Every view of a model, found from the roots down.
 VIEW = """(name) => {
   const model = Bokeh.documents[0].get_model_by_name(name)

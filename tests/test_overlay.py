@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from bokeh.layouts import row
-from browsing import WAIT, chromium
+from browsing import FRAME, WAIT, chromium
 from PIL import Image
 
 from dashboard import palettes
@@ -22,7 +22,6 @@ def browser():
 
 
 LENS = "Bokeh.documents[0].get_model_by_name('lens')"
-FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 SIDE = 256  # CSS pixels of the square window that every overlay here has
 SIGNED = np.linspace(-2, 1, 64, dtype=np.float32).reshape(8, 8)
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from bokeh.models import Column
-from browsing import chromium
+from browsing import FRAME, chromium
 from PIL import Image
-from volume_views import FRAME, GREY, told
+from volume_views import GREY, told
 
 from dashboard import palettes
 from dashboard.slice_strip import SliceStrip

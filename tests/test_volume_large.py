@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from browsing import chromium
+from browsing import FRAME, chromium
 from volume_views import (
-    FRAME,
     GREY,
     PLANES,
     VIEW,

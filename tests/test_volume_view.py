@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from browsing import chromium
+from browsing import FRAME, chromium
 from volume_views import (
     AFFINE,
     DATA,
-    FRAME,
     GREY,
     PLANES,
     SHAPE,

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from bokeh.models import Slider
-from browsing import chromium
+from browsing import FRAME, chromium
 from volume_views import (
     AFFINE,
     DATA,
-    FRAME,
     GREY,
     PLANES,
     VIEW,

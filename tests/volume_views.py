@@ -6,14 +6,13 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
-from browsing import WAIT
+from browsing import FRAME, WAIT
 from PIL import Image
 
 from dashboard import palettes
 from dashboard.volume_view import VolumeView
 
 PLANES = ("coronal", "sagittal", "axial")
-FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 VIEW = "view_of('volume')"
 SHAPE = (9, 12, 7)
 SPACING = (2.0, 1.0, 3.0)
@@ -142,9 +141,6 @@ def told(served, read, wanted) -> None:
     while served.do(read) != wanted:
         assert time.monotonic() < deadline, (served.do(read), wanted)
         time.sleep(0.01)
-
-
-# ---- what is drawn where ---------------------------------------------------------------------------------------
 
 
 def windowed(values, low, high) -> np.ndarray:

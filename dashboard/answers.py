@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from dashboard.inputs import Input
-from vislib.attribution import Attribution, Method, Target, attribution_steps
+from vislib.attribution import Attribution, Method, Target, VolumeAttribution, attribution_steps
 from vislib.jobs import Job, Latest, Runner
 from vislib.network import Network
 from vislib.parameters import Value
@@ -35,6 +35,14 @@ class Asked(Protocol):
 
     def steps(self) -> Iterator[Any]:
         """Compute it, coarse first."""
+
+
+class HasSpec(Protocol):
+    """A question that says what its answer depends on."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """JSON-able values."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,11 @@ class MethodQuestion:
     def quick(self) -> bool:
         """Whether it goes before every other work; slices go a few at a time, so that others have their turn."""
         return self.method.quick
+
+
+def spec_of(question: HasSpec, found: Attribution | VolumeAttribution) -> dict[str, Any]:
+    """All that a map depends on, with the layer that was taken where the question left it to the method."""
+    return question.spec | ({"layer": found.layer} if found.layer else {})
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class AttributionPanel:
         self._build()
         self._lay_out()
         self.add.on_click(self._add_clicked)
-        workspace.listen("network", self._network_opened)
+        workspace.listen("network target", self._offer_layers)
         workspace.listen("input", self._show_input)
         self.view.on_change("active", lambda _attr, _old, new: self._view_chosen(new))
         self.check.start.on_click(lambda: self.check.begin(self.cards))
@@ -133,10 +133,11 @@ class AttributionPanel:
         for card in self.cards:
             card.remove.disabled = count <= FEWEST
 
-    def _network_opened(self) -> None:
-        if self._workspace.now.network is not None:
+    def _offer_layers(self) -> None:
+        now = self._workspace.now
+        if now.network is not None:
             for card in (*self.cards, *self._spare):
-                card.chooser.network_opened(self._workspace.network)
+                card.chooser.offer(now.network, now.target)
 
     def _show_input(self) -> None:
         one = self._workspace.now.input

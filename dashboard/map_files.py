@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dashboard import palettes
-from dashboard.answers import Question
+from dashboard.answers import Question, spec_of
 from dashboard.overlay import Lens
 from vislib import display
 from vislib.attribution import Attribution
@@ -33,7 +33,7 @@ def build(what: str, question: Question, result: Attribution, look: dict[str, ob
                 f"{one.words} is no slice of a volume, so there is no grid to put the map on: save it as .npy or PNG."
             )
         return f"{stem}.nii.gz", write_map(
-            one.scan.volume, one.back(values), question.method.name, question.spec
+            one.scan.volume, one.back(values), question.method.name, spec_of(question, result)
         )
     if what in ("overlay.png", "map.png"):
         kind = what.removesuffix(".png")

@@ -12,7 +12,7 @@ from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
 from dashboard.workspace import Workspace
 from vislib import display
-from vislib.attribution import Attribution, default_layer
+from vislib.attribution import Attribution
 
 FILES = (
     ("Overlay, PNG", "overlay.png"),
@@ -185,8 +185,8 @@ class MethodCard:
 
     def _tell(self, result: Attribution, state: str) -> None:
         words = [f"score {result.scores[0]:.3g}"]
-        if self._question is not None and "layer" in self._question.method.needs:
-            words.append(self._question.layer or default_layer(self._question.network, self._question.target))
+        if result.layer:
+            words.append(escape(result.layer))
         if not result.done:
             words.append(state or f"{result.step / max(1, result.steps):.0%}".replace("%", " %"))
         text = " · ".join([*words, *(escape(note) for note in result.notes)])

@@ -7,7 +7,7 @@ from bokeh.models import GridBox, Select, Toggle, UIElement
 from dashboard import styles
 from dashboard.parameter_input import parameter_input
 from dashboard.workspace import Workspace
-from vislib.attribution import FAMILIES, METHODS, Method, default_layer
+from vislib.attribution import FAMILIES, METHODS, Method, Target, default_layer, map_layers
 from vislib.errors import VislibError
 from vislib.network import Network
 from vislib.parameters import Parameter, Value
@@ -64,7 +64,7 @@ class MethodChooser:
             ],
         )
         self.method.on_change("value", lambda _attr, _old, _new: self._method_chosen())
-        self.layer.on_change("value", lambda _attr, _old, _new: changed())
+        self.layer.on_change("value", lambda _attr, _old, _new: self._layer_chosen())
         self.gear.on_change("active", lambda _attr, _old, new: self.grid.update(visible=new))
         self._method_chosen(tell=False)
 
@@ -93,16 +93,25 @@ class MethodChooser:
         """Name, layer and parameters, as a check asks them again."""
         return self.chosen.name, self.chosen_layer, self.values
 
-    def network_opened(self, network: Network) -> None:
-        """Offer the network's layers."""
-        names = [layer.name for layer in network.layers.values() if max(layer.spatial, default=1) > 1]
+    def offer(self, network: Network, target: Target | None) -> None:
+        """Offer the layers whose maps can explain the target, and name the one that is taken where none is chosen."""
+        asked = target or Target(0)
+        names = map_layers(network, asked)
         try:
-            last = f"{default_layer(network)} (last)"
+            last = f"{default_layer(network, asked)} (last)"
         except VislibError:
             last = "no layer"
-        self.layer.options = [(_LAST, last), *((name, name) for name in names)]
-        if self.layer.value not in names:
-            self.layer.value = _LAST
+        options = [(_LAST, last), *((name, name) for name in names)]
+        if options == self.layer.options:
+            return
+        # Whoever changes the network or the target asks anew by themselves.
+        self._showing = True
+        try:
+            self.layer.options = options
+            if self.layer.value not in names:
+                self.layer.value = _LAST
+        finally:
+            self._showing = False
 
     def _method_chosen(self, *, tell: bool = True) -> None:
         method = self.chosen
@@ -121,6 +130,10 @@ class MethodChooser:
         self.gear.visible = bool(shown)
         self.method.html_attributes = {"title": f"{method.description} ({method.source})"}
         if tell:
+            self._tell()
+
+    def _layer_chosen(self) -> None:
+        if not self._showing:
             self._tell()
 
     def _changed(self, parameter: Parameter, value: object) -> None:

@@ -6,6 +6,7 @@ from dashboard import styles
 from dashboard.class_list import ClassList
 from dashboard.workspace import Workspace
 from vislib.attribution import Target
+from vislib.network import Network
 from vislib.probe import LOGITS
 
 
@@ -18,6 +19,7 @@ class TargetMenu:
     def __init__(self, workspace: Workspace, classes: ClassList) -> None:
         self._workspace, self._classes = workspace, classes
         self.target: Target | None = None
+        self._network: Network | None = None  # whose classes and units these are
         self._showing = False
         self._listed: list[Target] = []
         self.menu = Select(
@@ -30,11 +32,7 @@ class TargetMenu:
             margin=(0, 0, 6, 0),
         )
         self.menu.on_change("value", lambda _attr, _old, new: self._chosen(new))
-        workspace.listen("target", self._follow)
-
-    def network_opened(self) -> None:
-        """Another network has other classes."""
-        self.target = None
+        workspace.listen("network target", self._follow)
 
     def volume_opened(self) -> None:
         """What the network says of another volume is still to come; what a person chose stays."""
@@ -44,6 +42,8 @@ class TargetMenu:
 
     def _follow(self) -> None:
         target = self._workspace.now.target
+        if self._workspace.now.network is not self._network:  # another network has other classes
+            self._network, self.target = self._workspace.now.network, None
         if target is not None and (self.target is None or self._classes.by_hand or target.layer != LOGITS):
             self.target = target
         self._show()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from dashboard.answers import spec_of
 from dashboard.scans import Scan
 from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
 from dashboard.volume_questions import MapQuestion
@@ -53,7 +54,9 @@ def build(
         if question.scan is not scan or not found.done:
             raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
         name = _file_name(f"{stem}-{question.name}")
-        return f"{name}.nii.gz", write_map(scan.volume, found.values, question.caption, question.spec)
+        return f"{name}.nii.gz", write_map(
+            scan.volume, found.values, question.caption, spec_of(question, found)
+        )
     if what not in FILES:
         raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
     facts, question_of = [scan.volume.name], shown[0] if shown is not None and sight.with_map else None
@@ -63,7 +66,7 @@ def build(
         scene = Scene(
             scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
         )
-        facts += question_of.facts
+        facts += question_of.facts + ([f"layer {found.layer}"] if found.layer else [])
         if not found.done:
             share = f"{found.step / max(1, found.steps):.0%}".replace("%", " %")
             facts.append(f"Not whole: {share} of it is known; what is not is left without colour.")

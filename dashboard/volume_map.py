@@ -63,6 +63,7 @@ class VolumeMap:
         workspace.listen("scan uploaded", self._list_overlays)
         workspace.listen("network", self._network_opened)
         workspace.listen("scan", self._scan_changed)
+        workspace.listen("network scan target", self._offer_layers)
         workspace.listen("network scan choice tab target", self.ask)
 
     def _build(self) -> None:
@@ -131,9 +132,12 @@ class VolumeMap:
     def _network_opened(self) -> None:
         network = self._workspace.now.network
         if network is not None:
-            self.target.network_opened()
             self._clear()
-            self.chooser.network_opened(network)
+
+    def _offer_layers(self) -> None:
+        network = self._workspace.now.network
+        if network is not None:
+            self.chooser.offer(network, self.target.target)
 
     def _scan_changed(self) -> None:
         now, before = self._workspace.now, self._scan

@@ -9,7 +9,7 @@ import numpy as np
 from dashboard import numbers
 from dashboard.answers import Asked, MethodQuestion
 from dashboard.scans import Scan
-from vislib.attribution import VolumeAttribution, default_layer, volume_attribution_steps
+from vislib.attribution import VolumeAttribution, volume_attribution_steps
 from vislib.preparation import Preparation
 from vislib.volumes import caption, resample
 
@@ -103,8 +103,8 @@ class VolumeQuestion(MethodQuestion):
     def said(self, found: VolumeAttribution) -> list[str]:
         """Layer and scores."""
         words = []
-        if "layer" in self.method.needs:
-            words.append(self.layer or default_layer(self.network, self.target))
+        if found.layer:
+            words.append(found.layer)
         if not self.by_slices:
             words.append(f"score {numbers.words(float(found.scores[0]))}")
         elif np.isfinite(found.scores).any():

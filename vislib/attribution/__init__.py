@@ -1,6 +1,6 @@
 """Attribution: where in the input a network found what it says; METHODS holds every way to ask."""
 
-from vislib.attribution.ask import attribute, attribution_steps, default_layer, find_method
+from vislib.attribution.ask import attribute, attribution_steps, default_layer, find_method, map_layers
 from vislib.attribution.method import FAMILIES, METHODS, Method
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
@@ -18,5 +18,6 @@ __all__ = [
     "attribution_steps",
     "default_layer",
     "find_method",
+    "map_layers",
     "volume_attribution_steps",
 ]

@@ -16,7 +16,7 @@ from vislib.attribution import (  # noqa: F401 - fill METHODS
     score_cam,
     smoothgrad,
 )
-from vislib.attribution.map_layers import default_layer, map_layer
+from vislib.attribution.map_layers import default_layer, map_layer, map_layers
 from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
@@ -25,7 +25,7 @@ from vislib.errors import AttributionError, NetworkError
 from vislib.network import Network
 from vislib.parameters import Value
 
-__all__ = ["attribute", "attribution_steps", "default_layer", "find_method"]
+__all__ = ["attribute", "attribution_steps", "default_layer", "find_method", "map_layers"]
 
 
 def find_method(name: str) -> Method:

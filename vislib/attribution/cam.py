@@ -274,4 +274,4 @@ def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
     chosen = weight[torch.tensor(query.target.unit, device=maps.device)]
     if query.target.against is not None:
         chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]
-    yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores)
+    yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores, layer=layer)

@@ -55,6 +55,13 @@ def map_layer(network: Network, name: str | None, target: Target) -> str:
     return layer.name
 
 
+def map_layers(network: Network, target: Target) -> tuple[str, ...]:
+    """The layers whose maps can explain the target: with more than one position, before the target's own layer."""
+    names = list(network.layers)
+    before = names[: names.index(network.layer(target.layer).name)]
+    return tuple(name for name in before if max(network.layers[name].spatial, default=1) > 1)
+
+
 def no_maps(network: Network) -> str:
     """Why a network has no class activation maps, or ""."""
     try:

@@ -92,11 +92,12 @@ class Query:
         numbers: Mapping[str, Float[Tensor, "n"]] | None = None,
         colour: Float[Tensor, "n c *spatial"] | None = None,
         signed: bool | None = None,
+        layer: str | None = None,
     ) -> Attribution:
         """An Attribution of this query; `values` is interpolated from `raw` where a method has no better one.
 
-        `signed` is the method's own unless its parameters decide. Raises AttributionError for values that are not
-        finite.
+        `signed` is the method's own unless its parameters decide, `layer` the query's unless the method has one of
+        its own. Raises AttributionError for values that are not finite.
         """
         if not bool(torch.isfinite(raw).all() and torch.isfinite(scores).all()):
             raise AttributionError(
@@ -115,6 +116,7 @@ class Query:
             notes=tuple(notes),
             numbers={name: array(value) for name, value in (numbers or {}).items()},
             colour=None if colour is None else array(colour),
+            layer=self.layer if layer is None else layer,
         )
 
 

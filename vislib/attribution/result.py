@@ -22,6 +22,7 @@ class Attribution:
     notes     sentences that a reader of the map must know
     numbers   facts of each image, such as `completeness_error`
     colour    the map before its channels were summed up, where a method has one
+    layer     whose maps were taken; "" for a method that takes none
     """
 
     method: str
@@ -34,6 +35,7 @@ class Attribution:
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, Float32[np.ndarray, " n"]] = field(default_factory=dict)
     colour: Float32[np.ndarray, "n c *spatial"] | None = None
+    layer: str = ""
 
     @property
     def done(self) -> bool:

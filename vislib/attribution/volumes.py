@@ -55,6 +55,7 @@ class VolumeAttribution:
     notes     sentences that a reader of the map must know, each once
     limit     the value that should have the strongest colour; 0 for the largest
     plane     the one that was cut; "" for a 3-D network
+    layer     whose maps were taken; "" for a method that takes none
     """
 
     method: str
@@ -66,6 +67,7 @@ class VolumeAttribution:
     notes: tuple[str, ...]
     limit: float
     plane: str
+    layer: str = ""
 
     @property
     def done(self) -> bool:
@@ -194,6 +196,7 @@ def _slice_by_slice(
             notes=notes.words(),
             limit=part.limit(values),
             plane=plane,
+            layer=part.layer,
         )
         yield newest
 
@@ -226,6 +229,7 @@ def _at_once(
             notes=(*_beside(network, volume), *part.notes),
             limit=limit,
             plane="",
+            layer=part.layer,
         )
         yield newest
 

@@ -22,6 +22,7 @@ from models.vision import (
 )
 from vislib.errors import CardError, NetworkError
 from vislib.network import Network
+from vislib.standardisation import ORDERS
 
 HERE = Path(__file__).parent
 SHIPPED = ("brain2d", "brain2d-robust", "brain3d")
@@ -39,6 +40,8 @@ class Card:
     weights: str | None = None  # a file beside the card; "DEFAULT" for torchvision's own; None: the factory's
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    channels: str = "RGB"  # or "BGR": the order of colours that the network takes
+    range: tuple[float, ...] = (0.0, 1.0)  # what black and white are to the network
     labels: tuple[str, ...] = ()
     spacing: tuple[float, ...] = ()  # mm a pixel
     source: str = ""
@@ -66,6 +69,11 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     ),
     "mean": (NUMBERS, lambda v: isinstance(v, list) and all(map(is_number, v))),
     "std": (NUMBERS, lambda v: isinstance(v, list) and all(map(is_number, v))),
+    "channels": ('"RGB" or "BGR"', lambda v: v in ORDERS),
+    "range": (
+        "two numbers, the smaller one first, such as [0, 255]",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_number, v)) and v[0] < v[1],
+    ),
     "labels": (WORDS, lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v)),
     "spacing": (NUMBERS, lambda v: isinstance(v, list) and all(map(is_number, v))),
     "source": ("a text", lambda v: isinstance(v, str)),
@@ -208,6 +216,8 @@ def load(
             card.input,
             mean=card.mean,
             std=card.std,
+            channels=card.channels,
+            range=card.range,
             labels=card.labels,
             name=card.name,
             spacing=card.spacing,

@@ -13,10 +13,11 @@ from vislib.network import Network
 
 
 def first_kernels(network: Network) -> Tensor:
-    """Kernels (n, c, *size) of the network's first convolution; raises CardError where there is none."""
+    """Kernels (n, c, *size) of the network's first convolution, colours RGB; raises CardError where there is none."""
     for part in network.module.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d):
-            return part.weight.detach().cpu()
+            kernels = part.weight.detach().cpu()
+            return network.standardisation.reordered(kernels) if kernels.shape[1] == 3 else kernels
     raise CardError(f"{network.name} has no convolution, so it has no kernels to show.")
 
 

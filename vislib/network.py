@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vislib.errors import NetworkError, VislibError
 from vislib.patching import AfterActivation, Patch
 from vislib.probe import LOGITS, Layer, find_layers, first_tensor, holds_most, record
+from vislib.standardisation import Standardisation
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
@@ -47,9 +48,10 @@ class _ReachedError(BaseException):
 class Network:
     """A convolutional network as named layers; make one with `Network.from_module`.
 
-    `module` is a frozen copy in eval mode. Images are [0, 1]; the standardisation `(x - mean) / std` is the
-    network's own first step and happens here alone. They may have another spatial size than `input_shape`
-    where the module allows it. A module that its network calls several times counts with its first call.
+    `module` is a frozen copy in eval mode. Images are [0, 1], colours RGB; `standardisation` is the network's own
+    first step and happens here alone; `mean` is the colour that it makes 0, in the images' own units. Images may
+    have another spatial size than `input_shape` where the module allows it. A module that its network calls
+    several times counts with its first call.
     """
 
     def __init__(
@@ -57,8 +59,7 @@ class Network:
         module: nn.Module,
         input_shape: tuple[int, ...],
         *,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        standardisation: Standardisation,
         labels: tuple[str, ...],
         name: str,
         spacing: tuple[float, ...],
@@ -67,15 +68,14 @@ class Network:
         domain: Callable[[], Tensor] | None,
         device: torch.device,
     ) -> None:
-        self.name, self.input_shape, self.mean, self.std, self.domain = name, input_shape, mean, std, domain
+        self.name, self.input_shape, self.domain = name, input_shape, domain
+        self.standardisation = standardisation
+        # In the units of [0, 1] RGB images, whatever the network's own units and order of channels are.
+        self.mean, self.std = standardisation.image_mean, standardisation.image_std
         self.labels, self.spacing, self.source = labels, spacing, source
         self.module, self.device = module, device
         parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
         self.dtype = torch.float32 if parameter is None else parameter.dtype
-        axes = (1, -1, *[1] * len(input_shape[1:]))
-        self._mean = torch.tensor(mean, dtype=self.dtype, device=device).view(axes)
-        self._std = torch.tensor(std, dtype=self.dtype, device=device).view(axes)
-        self._plain = all(m == 0 for m in mean) and all(s == 1 for s in std)
         # One forward at a time: hooks belong to the module, not to the thread that asks.
         self._lock = threading.RLock()
         layers, self._aliases = self._probe()
@@ -92,6 +92,8 @@ class Network:
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        channels: str = "RGB",
+        range: Sequence[float] = (0.0, 1.0),  # noqa: A002 - the key of a card
         labels: Sequence[str] = (),
         name: str = "network",
         spacing: Sequence[float] = (),
@@ -102,16 +104,17 @@ class Network:
     ) -> "Network":
         """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (c, *spatial).
 
-        `mean` and `std` have one number or one a channel, for [0, 1] images; `spacing` is mm a pixel;
+        `mean` and `std` have one number or one a channel, in the network's own units and order of channels: those
+        of [0, 1] RGB images, unless `range` says what 0 and 1 become for the network and `channels` that it takes
+        "BGR" (see `Standardisation`); `spacing` is mm a pixel;
         `opening` names the layer to show first; `domain` gives images (n, c, *spatial) such as the network was
         made for, when a method asks; `device` defaults to CUDA where it is there. The caller's module is never
         touched. Raises NetworkError when a value does not fit or the module does not run.
         """
         shape = _checked_shape(name, input_shape)
-        _check_per_channel(name, "mean", mean, shape[0])
-        _check_per_channel(name, "std", std, shape[0])
-        if any(s <= 0 for s in std):
-            raise NetworkError(f"{name} was given std {tuple(std)}; every number of it must be above 0.")
+        standardisation = Standardisation.checked(
+            name, shape[0], mean=mean, std=std, channels=channels, range=range
+        )
         if len(spacing) not in (0, len(shape) - 1):
             raise NetworkError(
                 f"{name} was given spacing {tuple(spacing)}, but its images have {len(shape) - 1} spatial "
@@ -121,8 +124,7 @@ class Network:
         return cls(
             _frozen(name, module, where, len(shape) - 1),
             shape,
-            mean=tuple(float(m) for m in mean),
-            std=tuple(float(s) for s in std),
+            standardisation=standardisation,
             labels=tuple(labels),
             name=name,
             spacing=tuple(float(s) for s in spacing),
@@ -145,10 +147,10 @@ class Network:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of sha256 over architecture, weights, input shape, mean and std."""
+        """16 hex digits of sha256 over architecture, weights, input shape and standardisation."""
         digest = hashlib.sha256()
         architecture = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.module))
-        digest.update(repr((architecture, self.input_shape, self.mean, self.std)).encode())
+        digest.update(repr((architecture, self.input_shape, *self.standardisation.identity)).encode())
         tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
         for key in sorted(tensors):
             tensor = tensors[key].detach().cpu().contiguous()
@@ -289,8 +291,7 @@ class Network:
                 f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
         images = images.to(device=self.device, dtype=self.dtype)
-        # Where nothing is changed a copy is made: a module may write into what it is given.
-        images = images.clone() if self._plain else (images - self._mean) / self._std
+        images = self.standardisation(images)
         return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
     def _forward(self, prepared: Tensor) -> Any:
@@ -381,14 +382,6 @@ def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> t
             "spatial sizes, all 1 or more, such as (1, 128, 128)."
         )
     return shape
-
-
-def _check_per_channel(name: str, what: str, values: Sequence[float], channels: int) -> None:
-    if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values):
-        raise NetworkError(
-            f"{name} was given {what} {tuple(values)}; it must be one finite number, or one for each of the "
-            f"{channels} channels."
-        )
 
 
 def _frozen(name: str, module: nn.Module, device: torch.device, axes: int) -> nn.Module:

@@ -175,8 +175,7 @@ def _renewed(network: Network, module: nn.Module) -> Network:
     return Network.from_module(
         module,
         network.input_shape,
-        mean=network.mean,
-        std=network.std,
+        **network.standardisation.arguments,
         labels=network.labels,
         name=f"{network.name}, weights random",
         spacing=network.spacing,

@@ -121,6 +121,89 @@ def test_sixteen_bits_of_colour_keep_their_upper_eight():
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
     got = read_picture(png_header(7, 5, 16, 2, rows))
     assert np.abs(got.pixels - np.moveaxis(array / 65535, -1, 0)).max() < 1.5 / 255
+    assert got.notes == ("Of the 16 bits of its colours the upper 8 were read.",)
+
+
+def deepened(array, kind, bits):
+    """The bytes of a picture whose grey values are stored in so many bits, or as floating point."""
+    return encoded(array.astype({8: np.uint8, 16: np.uint16, 32: np.int32, "F": np.float32}[bits]), kind)
+
+
+STORED = [
+    *(("WEBP", 8, high) for high in (1, 3, 255)),
+    *((kind, 8, high) for kind in ("PNG", "TIFF") for high in (1, 3, 20, 255)),
+    *((kind, 16, high) for kind in ("PNG", "TIFF") for high in (1, 255, 1023, 4095, 16383, 65535)),
+    *(("TIFF", bits, high) for bits in (32, "F") for high in (1, 255, 4095, 65535)),
+]
+
+
+@pytest.mark.parametrize(("kind", "bits", "high"), STORED)
+def test_no_picture_is_black_for_how_its_values_are_stored(kind, bits, high):
+    array = np.round(np.linspace(0, high, 600)).reshape(20, 30)
+    data = (
+        encoded(array.astype(np.uint8), kind, lossless=True)
+        if kind == "WEBP"
+        else deepened(array, kind, bits)
+    )
+    got = read_picture(data)
+    np.testing.assert_allclose(got.pixels[0], array / high, atol=1e-6 if bits != 8 else 0.51 / 255)
+    told = f"Its values, 0 to {high:g}, were stretched from black to white."
+    assert got.notes == (() if (bits, high) in ((8, 255), (16, 65535)) else (told,))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_masks_of_0_and_1_are_black_and_white_in_every_mode(mode):
+    mask = (GREY > 100).astype(np.uint8)
+    image = Image.fromarray(mask)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 1, 1, 1] + [0] * 762)
+    image = image.convert(mode)
+    got = read_picture(encoded(image))
+    assert (got.pixels == mask).all()
+    assert got.notes == ("Its values, 0 to 1, were stretched from black to white.",)
+
+
+def test_colours_of_few_levels_keep_their_proportions():
+    array = RNG.integers(0, 8, (20, 30, 3), dtype=np.uint8)
+    array[0, 0], array[0, 1] = 0, 7
+    np.testing.assert_allclose(
+        read_picture(encoded(array)).pixels, channels_first(array) * 255 / 7, atol=0.51 / 255
+    )
+
+
+@pytest.mark.parametrize("value", [0, 1, 200])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_one_value_alone_is_not_stretched(value, bits):
+    got = read_picture(deepened(np.full((4, 5), value), "PNG", bits))
+    np.testing.assert_allclose(got.pixels, value / (2**bits - 1), rtol=1e-6)
+    assert got.notes == ()
+
+
+def test_dark_pictures_of_8_bits_and_all_that_use_their_type_stay_as_they_are():
+    for array in (np.full((4, 4), 5, np.uint8), GREY // 7, GREY.astype(np.uint16) * 129):
+        array = array.copy()
+        array[0, 0], array[0, 1] = (0, 32) if array.dtype == np.uint8 else (0, 32768)
+        got = read_picture(encoded(array))
+        np.testing.assert_allclose(got.pixels[0], array / np.float32(np.iinfo(array.dtype).max), rtol=1e-6)
+        assert got.notes == ()
+
+
+def test_a_few_hot_pixels_do_not_make_the_rest_black():
+    array = RNG.integers(0, 1000, (100, 100)).astype(np.uint16)
+    array[5, 5:8] = 30_000
+    got = read_picture(encoded(array))
+    assert 0.4 < np.median(got.pixels) < 0.6
+    assert got.pixels[0, 5, 6] == 1
+    assert "0.1 % at either end lie beyond" in got.notes[0]
+    few = np.zeros((100, 100), np.uint16)
+    few[5, 5] = 9  # a small object is no hot pixel: nothing else is there
+    assert read_picture(encoded(few)).pixels[0, 5, 5] == 1
+
+
+def test_a_transparent_level_has_no_part_in_the_window():
+    array = np.array([[0, 500, 4095, 60_000]], np.uint16)
+    got = read_picture(encoded(array, transparency=60_000))
+    np.testing.assert_allclose(got.pixels[0, 0], [0, 500 / 4095, 1, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

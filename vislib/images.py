@@ -14,6 +14,7 @@ from jaxtyping import Float32, Shaped
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vislib.errors import ImageError
+from vislib.levels import lifted, window
 from vislib.network import Network
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
@@ -79,9 +80,10 @@ class Picture:
 def read_picture(data: bytes, name: str = "the picture") -> Picture:
     """Read a PNG, JPEG, WebP or TIFF of up to FILE_BYTES, LONGEST pixels a side and PIXELS in all.
 
-    Grey stays one channel, colour three. Turned upright as its EXIF says; transparency goes on white; 16-bit
-    grey is divided by 65535, 32-bit grey stretched from its least to its greatest value; of several frames the
-    first is taken; more than KEPT_PIXELS are reduced to that. Raises ImageError, and nothing else, for anything
+    Grey stays one channel, colour three. Turned upright as its EXIF says; transparency goes on white; values are
+    divided by the greatest that their type can hold, or, where that says nothing (12 bits in 16, masks of 0 and 1,
+    32 bits, floating point; see `levels`), stretched from the least to the greatest; of several frames the first is
+    taken; more than KEPT_PIXELS are reduced to that. Raises ImageError, and nothing else, for anything
     that is no such picture.
     """
     name = printable(name)
@@ -177,8 +179,11 @@ def _read(data: bytes, name: str) -> Picture:
     kept = max(1, int(width * ratio)), max(1, int(height * ratio))
     if ratio < 1:
         image.draft(None, kept)  # a JPEG can decode itself to a half, a quarter or an eighth
+    deep = any(re.search(r"\b16", str(tile[3])) for tile in getattr(image, "tile", ()))
     image.load()  # also turns a TIFF upright, whose size was upright from the start
     turn = _turn(image)
+    if deep and not image.mode.startswith("I"):
+        notes.append("Of the 16 bits of its colours the upper 8 were read.")
     indexed = image.mode in ("P", "PA")
     image = _simplified(image, kept, notes)
     if turn is not None:
@@ -209,7 +214,7 @@ def _simplified(image: Image.Image, size: tuple[int, int], notes: list[str]) -> 
         notes.append("Its printing colours (CMYK) were turned into RGB without a colour profile.")
     alpha = "A" if image.has_transparency_data else ""
     mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha
-    return _at_size(image if image.mode == mode else image.convert(mode), size)
+    return _at_size(lifted(image if image.mode == mode else image.convert(mode), notes), size)
 
 
 def _at_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -221,19 +226,18 @@ def _at_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _levels(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
     """Grey of 16 or 32 bits, or of floating point, at that size as F in [0, 1]."""
-    values, low, high = np.array(image, np.float32), 0.0, 65535.0
-    if image.mode.startswith("I;16"):
-        clear = image.info.get("transparency")
-        if isinstance(clear, int) and (values == clear).any():
-            values[values == clear] = high
-            notes.append(_ON_WHITE)
-    else:
-        finite = (values > -_ABSURD) & (values < _ABSURD)
-        known = values if finite.all() else values[finite]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-        values[~finite] = low
-        if high > low:
-            notes.append(f"Its values, {low:g} to {high:g}, were stretched from black to white.")
+    values = np.array(image, np.float32)
+    full = 65535 if image.mode.startswith("I;16") else None
+    finite = (values > -_ABSURD) & (values < _ABSURD)
+    clear = image.info.get("transparency") if full else None
+    through = values == clear if isinstance(clear, int) else np.zeros_like(finite)
+    known = finite & ~through
+    low, high, said = window(values[known] if not known.all() else values.ravel(), full)
+    notes += [said] if said else []
+    values[~finite] = low
+    if through.any():
+        values[through] = high
+        notes.append(_ON_WHITE)
     small = np.asarray(_at_size(Image.fromarray(values), size))
     return Image.fromarray(stretched(small, low, high))
 

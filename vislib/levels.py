@@ -1,0 +1,45 @@
+"""Levels: which of a picture's values become black and white, where its stored type does not say."""
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+# A stored type says what black and white are where its upper bits are used. Fewer are missing of 16, since 10, 12 and
+# 14 bits are kept in these; a picture of 8 bits may well be dark.
+USED = {255: 32, 65535: 32768}
+RARE = 0.1  # per cent of the pixels at either end that are left out ...
+FAR = 8  # ... where the range is so many times wider than without them: hot and dead pixels
+SEEN = 1_000_000  # values, evenly spread, from which the ends are taken where there are more
+
+
+def window(known: Float32[np.ndarray, " n"], full: int | None) -> tuple[float, float, str]:
+    """What becomes black and what white, and a sentence where it was the values that decided, else "".
+
+    `full` is the greatest number that the stored type can hold, None where that says nothing (floating point, 32 bits).
+    """
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if full is not None and (high >= USED[full] or low == high):
+        return 0.0, float(full), ""
+    inner_low, inner_high = np.percentile(
+        known[:: 1 + known.size // SEEN] if known.size else 0.0, (RARE, 100 - RARE)
+    )
+    rare = ""
+    if inner_low < inner_high and high - low > FAR * (inner_high - inner_low):
+        low, high, rare = float(inner_low), float(inner_high), f"; {RARE:g} % at either end lie beyond"
+    if not low < high:
+        return low, high, ""
+    return low, high, f"Its values, {low:g} to {high:g}, were stretched from black to white{rare}."
+
+
+def lifted(image: Image.Image, notes: list[str]) -> Image.Image:
+    """A picture in L, LA, RGB or RGBA, its values stretched where only the lowest are used: masks, labels."""
+    colours = 1 if image.mode in ("L", "LA") else 3
+    bands = image.split()
+    extrema = [band.getextrema() for band in bands[:colours]]
+    ends = np.array(extrema, np.float32)
+    low, high, said = window(ends.ravel(), 255)
+    if not said:
+        return image
+    notes.append(said)
+    table = [round(255 * min(max(0.0, (value - low) / (high - low)), 1)) for value in range(256)]
+    return Image.merge(image.mode, [*(band.point(table) for band in bands[:colours]), *bands[colours:]])

@@ -81,8 +81,9 @@ class MethodQuestion:
 
 
 def spec_of(question: HasSpec, found: Attribution | VolumeAttribution) -> dict[str, Any]:
-    """All that a map depends on, with the layer that was taken where the question left it to the method."""
-    return question.spec | ({"layer": found.layer} if found.layer else {})
+    """All that a map depends on, with the layer taken where the question left it to the method, and its weights."""
+    weights = found.spec if isinstance(found, VolumeAttribution) else {}
+    return question.spec | ({"layer": found.layer} if found.layer else {}) | weights
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ class VolumeMap:
         words = [escape(one) for one in question.said(found)]
         if not found.done:
             words.append(state or f"{found.step / max(1, found.steps):.0%}".replace("%", " %"))
-        text = " · ".join([*words, *(escape(note) for note in found.notes)])
+        text = " · ".join([*words, *(escape(note) for note in found.words)])
         if text != self.foot.text:
             self.foot.text = text
 

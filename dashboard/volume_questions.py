@@ -11,7 +11,7 @@ from dashboard.answers import Asked, MethodQuestion
 from dashboard.scans import Scan
 from vislib.attribution import VolumeAttribution, volume_attribution_steps
 from vislib.preparation import Preparation
-from vislib.volumes import caption, resample
+from vislib.volumes import caption, lay_over
 
 
 class MapQuestion(Asked, Protocol):
@@ -178,11 +178,10 @@ class FileQuestion:
         return []
 
     def steps(self) -> Iterator[VolumeAttribution]:
-        """Resample it, linear; 0 where it does not reach."""
-        here, there = self.scan.volume, self.other.volume
-        x, y, z = here.data.shape
-        values = resample(there.data, there.affine, (x, y, z), here.affine)
+        """Put it on the volume's grid, linear or, of labels, by the nearest voxel; 0 where it does not reach."""
+        there = self.other.volume
+        values = lay_over(there, self.scan.volume)
         low, high = float(there.data.min()), float(there.data.max())
         note = f"values from {numbers.words(low)} to {numbers.words(high)}, put in place by their mm"
         unknown = np.full(1, np.nan, np.float32)
-        yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note,), 0.0, "")
+        yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note,), False, "")

@@ -68,9 +68,9 @@ def asked_alone(net: Network, volume: Volume, plane: str, preparation: Preparati
 
 def agree(got: VolumeAttribution, whole: np.ndarray, scores: np.ndarray) -> None:
     assert got.done
-    assert got.values.dtype == got.scores.dtype == np.float32
+    assert got.maps.dtype == got.values.dtype == got.scores.dtype == np.float32
     scale = max(1e-12, float(np.abs(whole).max()))
-    np.testing.assert_allclose(got.values / scale, whole / scale, atol=2e-5)
+    np.testing.assert_allclose(got.maps / scale, whole / scale, atol=2e-5)
     np.testing.assert_allclose(got.scores, scores, atol=1e-5)
 
 

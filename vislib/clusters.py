@@ -1,7 +1,7 @@
-"""Clusters: the connected places of a map above a threshold, and its maximum, in voxels and in millimetres."""
+"""Clusters: the connected places of a map above a threshold, its maximum, and an atlas' regions, in voxels and mm."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 
 from vislib.errors import AttributionError
+from vislib.labels import Label
 
 Place = tuple[int, int, int]
 Millimetres = tuple[float, float, float]
@@ -17,7 +18,7 @@ _NEIGHBOURS = np.ones((3, 3, 3), bool)  # 26: voxels that share a face, an edge 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One connected place of a map; mm are (right, anterior, superior)."""
+    """One connected place of a map, or one region of an atlas; mm are (right, anterior, superior)."""
 
     voxels: int
     mm3: float
@@ -25,6 +26,8 @@ class Cluster:
     peak_ijk: Place
     peak_mm: Millimetres
     centre_mm: Millimetres  # of mass, each voxel weighing its |value|
+    label: float | None = None  # of a region: the value that all its voxels hold; `peak` is the same
+    name: str = ""  # of a region: what a label table calls it
 
 
 def clusters(
@@ -51,6 +54,59 @@ def clusters(
     if signed:
         found += _found(values, affine, values <= -threshold, most)
     return sorted(found, key=lambda one: (-one.voxels, -abs(one.peak), one.peak_ijk))[:most]
+
+
+def regions(
+    values: Float32[np.ndarray, "x y z"],
+    affine: Float64[np.ndarray, "4 4"],
+    labels: Mapping[int, Label] | None = None,
+    *,
+    most: int | None = None,
+) -> list[Cluster]:
+    """The regions of a mask or an atlas, one for each value but 0, the largest first; at most so many.
+
+    A region may lie in several pieces. Its `peak_ijk` is the voxel of it that is nearest to its centre, which itself
+    may lie outside of it. `labels` names them.
+    """
+    named = labels or {}
+    known, inverse = np.unique(values, return_inverse=True)
+    numbers = np.asarray(inverse, np.int32).reshape(values.shape) + 1
+    sizes = np.bincount(numbers.reshape(-1), minlength=len(known) + 1)[1:]
+    order = sorted(
+        (k for k, value in enumerate(known.tolist()) if value != 0 and math.isfinite(value)),
+        key=lambda k: (-int(sizes[k]), float(known[k])),
+    )
+    boxes = ndimage.find_objects(numbers)
+    found = []
+    for k in order[:most]:
+        label = float(known[k])
+        name = named[int(label)].name if label.is_integer() and int(label) in named else ""
+        found.append(_region(affine, boxes[k], numbers[boxes[k]] == k + 1, label, name))
+    return found
+
+
+def _region(
+    affine: Float64[np.ndarray, "4 4"],
+    box: tuple[slice, slice, slice],
+    inside: Bool[np.ndarray, "i j k"],
+    label: float,
+    name: str,
+) -> Cluster:
+    """The region of the voxels `inside` a box, which all hold `label`."""
+    places = np.argwhere(inside) + [side.start for side in box]
+    centre = places.mean(0)
+    off = (places - centre) @ affine[:3, :3].T
+    i, j, k = (int(at) for at in places[int((off**2).sum(1).argmin())])
+    return Cluster(
+        voxels=len(places),
+        mm3=len(places) * abs(float(np.linalg.det(affine[:3, :3]))),
+        peak=label,
+        peak_ijk=(i, j, k),
+        peak_mm=_mm(affine, np.array([i, j, k], np.float64)),
+        centre_mm=_mm(affine, centre),
+        label=label,
+        name=name,
+    )
 
 
 def maximum(values: Float32[np.ndarray, "x y z"], signed: bool) -> Place:

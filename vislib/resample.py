@@ -109,6 +109,16 @@ def straight_grid(volume: Volume) -> tuple[tuple[int, int, int], Float64[np.ndar
     return (x, y, z), affine
 
 
+def lay_over(other: Volume, volume: Volume) -> Float32[np.ndarray, "x y z"]:
+    """What another volume holds where this one lies, by their mm: on this one's grid, 0 where the other does not reach.
+
+    Linear; the nearest voxel where the other holds labels (`Volume.labelled`), so that no value appears that it does
+    not hold.
+    """
+    x, y, z = volume.data.shape
+    return resample(other.data, other.affine, (x, y, z), volume.affine, 0 if other.labelled else 1)
+
+
 def back_to_own(
     values: Float32[np.ndarray, "i j k"],
     map_affine: Float64[np.ndarray, "4 4"],

@@ -1,21 +1,26 @@
 """Volume: MRI data and its affine, kept together in RAS+ order, and the window of values that is seen."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float32, Float64, Num, Shaped
 from nibabel import orientations
 
 from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.images import stretched
+from vislib.labels import Label, is_labels
+from vislib.placement import Placement
 
 PLANES = ("axial", "coronal", "sagittal")
 BRIGHTEST = 99.8  # percentile of the values that becomes 1
 SEEN = 4_000_000  # values that a percentile is taken of, evenly spread, where there are more
+
+Place = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,10 @@ class Window:
 class Volume:
     """Values on a grid of voxels in RAS+ order: axes run to the right, to the front, up, as nearly as they can.
 
-    Axes of the file were only flipped and exchanged, never resampled. `own` is a NIfTI-1 header of the file's own
-    grid, `orientation` (nibabel's ornt) says which RAS+ axis, and which way, each axis of the file is.
+    Axes of the file were only flipped and exchanged, never resampled: `file_index` leads from a voxel of `data` to the
+    file's own and `canonical_index` back. No picture's left and right ever change this array. `own` is a NIfTI-1
+    header of the file's own grid in the file's unit of length, `orientation` (nibabel's ornt) says which RAS+ axis,
+    and which way, each axis of the file is.
     """
 
     data: Float32[np.ndarray, "x y z"]
@@ -79,6 +86,10 @@ class Volume:
     notes: tuple[str, ...] = ()  # sentences for the person who sent it
     times: int = 1  # how many time points the file holds ...
     time: int = 0  # ... and which of them this is
+    placement: Placement = field(default_factory=Placement)  # how the file says where it lies
+    labels: Mapping[int, Label] = field(
+        default_factory=dict
+    )  # names of regions, where the file itself has them
 
     @property
     def own_shape(self) -> tuple[int, ...]:
@@ -87,8 +98,77 @@ class Volume:
 
     @property
     def own_affine(self) -> Float64[np.ndarray, "4 4"]:
-        """Voxel of the file to mm."""
-        return np.asarray(self.own.get_best_affine(), np.float64)
+        """Voxel of the file to mm, whatever the file's unit of length."""
+        return in_mm(np.asarray(self.own.get_best_affine(), np.float64), self.placement.mm)
+
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """The shape of the file's array, time points last."""
+        return (*self.own_shape[:3], self.times) if self.times > 1 else self.own_shape
+
+    @property
+    def axis_codes(self) -> str:
+        """Where the file's axes run, as nearly as they can: "LAS" is to the left, to the front, up."""
+        return "".join(orientations.ornt2axcodes(self.orientation))
+
+    @property
+    def codes(self) -> str:
+        """Where the axes of `data` run: always "RAS"."""
+        return "RAS"
+
+    def file_index(self, voxel: Sequence[int]) -> Place:
+        """The file's own index of a voxel of `data`: what `image.get_fdata()[i, j, k]` takes. Raises ImageError."""
+        voxel = self._inside(voxel, self.data.shape, "RAS+")
+        own = [0, 0, 0]
+        for axis, (target, way) in enumerate(self.orientation):
+            at = voxel[int(target)]
+            own[axis] = at if way > 0 else self.data.shape[int(target)] - 1 - at
+        return own[0], own[1], own[2]
+
+    def canonical_index(self, own: Sequence[int]) -> Place:
+        """The voxel of `data` that has an index in the file's own array; the inverse of `file_index`."""
+        own = self._inside(own, (*self.own_shape, 1)[:3], self.axis_codes)
+        voxel = [0, 0, 0]
+        for axis, (target, way) in enumerate(self.orientation):
+            voxel[int(target)] = own[axis] if way > 0 else self.data.shape[int(target)] - 1 - own[axis]
+        return voxel[0], voxel[1], voxel[2]
+
+    def mm(self, voxel: Sequence[float] | Num[np.ndarray, "3"]) -> tuple[float, float, float]:
+        """Where a voxel of `data` lies, in mm to the right, to the front and up."""
+        x, y, z = (self.affine[:3, :3] @ np.asarray(voxel, np.float64) + self.affine[:3, 3]).tolist()
+        return x, y, z
+
+    def nearest(self, mm: Sequence[float] | Num[np.ndarray, "3"]) -> Place:
+        """The voxel of `data` in whose box a place in mm lies; raises ImageError where it lies outside of all."""
+        place = np.asarray(mm, np.float64)
+        if place.shape != (3,) or not np.isfinite(place).all():
+            raise ImageError(
+                f"{list(mm)} is no place: give three finite numbers, mm to the right, front and up."
+            )
+        at = np.linalg.solve(self.affine[:3, :3], place - self.affine[:3, 3])
+        i, j, k = (math.floor(one + 0.5) for one in at)
+        if not all(0 <= one < size for one, size in zip((i, j, k), self.data.shape, strict=True)):
+            raise ImageError(
+                f"{', '.join(f'{one:g}' for one in place)} mm lies outside of {self.name}; "
+                f"its middle lies at {', '.join(f'{one:.0f}' for one in self.mm(self._middle))} mm."
+            )
+        return i, j, k
+
+    @property
+    def _middle(self) -> list[float]:
+        return [(size - 1) / 2 for size in self.data.shape]
+
+    def _inside(self, index: Sequence[int], shape: Sequence[int], codes: str) -> list[int]:
+        given = [int(one) for one in index]
+        if len(given) != 3 or not all(0 <= one < size for one, size in zip(given, shape, strict=True)):
+            sizes = ", ".join(f"0 to {size - 1}" for size in shape[:3])
+            raise ImageError(f"{self.name} has no voxel {list(index)}; its indices ({codes}) are {sizes}.")
+        return given
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether it holds labels of regions (a mask, an atlas) and not intensities: never to be interpolated."""
+        return bool(self.labels) or is_labels(self.data)
 
     @cached_property
     def voxel(self) -> tuple[float, float, float]:
@@ -128,6 +208,11 @@ class Volume:
     def unit(self) -> Float32[np.ndarray, "x y z"]:
         """The values in [0, 1], scaled as `scaling` says."""
         return self.window.unit(self.data)
+
+
+def in_mm(affine: Float64[np.ndarray, "4 4"], mm: float) -> Float64[np.ndarray, "4 4"]:
+    """An affine that leads to a unit of length, as one that leads to mm; a unit is so many `mm`."""
+    return np.asarray(np.diag([mm, mm, mm, 1.0]) @ affine, np.float64)
 
 
 def degrees_oblique(affine: Float64[np.ndarray, "4 4"]) -> float:

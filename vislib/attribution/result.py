@@ -48,12 +48,19 @@ class Attribution:
         return self.raw.shape == self.values.shape
 
     def limit(self, values: Float32[np.ndarray, "*places"]) -> float:
-        """The value that should have the strongest colour where `values` of this map are shown; 0 for the largest.
+        """The value that should have the strongest colour where `values` of this map are shown; 0 for the largest."""
+        return strongest(values, self.of_pixels)
 
-        A map of single pixels has a few outliers beside which all else would be pale: there it is the PIXELS_BELOW
-        quantile of |value|, of _SEEN values where there are more.
-        """
-        flat = values.reshape(-1)
-        seen = flat[:: max(1, -(-flat.size // _SEEN))]
-        known = np.abs(seen[np.isfinite(seen)])
-        return float(np.quantile(known, PIXELS_BELOW)) if self.of_pixels and known.size else 0.0
+
+def strongest(values: Float32[np.ndarray, "*places"], of_pixels: bool) -> float:
+    """The value that should have the strongest colour of a map; 0 for the largest.
+
+    A map of single pixels has a few outliers beside which all else would be pale: there it is the PIXELS_BELOW
+    quantile of |value|, of _SEEN values where there are more.
+    """
+    if not of_pixels:
+        return 0.0
+    flat = values.reshape(-1)
+    seen = flat[:: max(1, -(-flat.size // _SEEN))]
+    known = np.abs(seen[np.isfinite(seen)])
+    return float(np.quantile(known, PIXELS_BELOW)) if known.size else 0.0

@@ -4,15 +4,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from vislib.attribution.ask import attribution_steps, find_method
 from vislib.attribution.method import Method
-from vislib.attribution.result import Attribution
+from vislib.attribution.result import Attribution, strongest
+from vislib.attribution.slice_weights import no_weights, slice_probabilities, weighted_words
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
 from vislib.network import Network
@@ -48,31 +51,79 @@ Ask = Callable[[Tensor], Iterator[Attribution]]
 class VolumeAttribution:
     """One method's map on a volume's own grid, in RAS+ order; its arrays are never written to after it was yielded.
 
-    values    larger speaks for the target, below 0 (where `signed`) against it; NaN where nothing is known yet
-    signed    whether values below 0 mean something, so that a diverging palette is due
-    scores    the target's score of each slice of `plane`, NaN where not known yet; of a 3-D network one score
-    step      of `steps`: slices that are known, or a 3-D network's method's own steps; the last one is whole
-    notes     sentences that a reader of the map must know, each once
-    limit     the value that should have the strongest colour; 0 for the largest
-    plane     the one that was cut; "" for a 3-D network
-    layer     whose maps were taken; "" for a method that takes none
+    maps           what the method found: larger speaks for the target, below 0 (where `signed`) against it; NaN where
+                   nothing is known yet
+    signed         whether values below 0 mean something, so that a diverging palette is due
+    scores         the target's score of each slice of `plane`, NaN where not known yet; of a 3-D network one score
+    step           of `steps`: slices that are known, or a 3-D network's method's own steps; the last one is whole
+    notes          sentences that a reader of the map must know, each once, beside `weights_note`
+    of_pixels      whether the method's own resolution is the network's input's, as that of gradients is
+    plane          the one that was cut; "" for a 3-D network
+    probabilities  the target class's probability in each slice of `plane`, NaN where not known yet; None where there is
+                   none: of a score, of a hidden unit, of a 3-D network's one map
+    weighted       whether `values` are the maps times the probabilities of their slices
+    layer          the layer whose maps the method took, or "" for a method that takes none
     """
 
     method: str
-    values: Float32[np.ndarray, "x y z"]
+    maps: Float32[np.ndarray, "x y z"]
     signed: bool
     scores: Float32[np.ndarray, " slices"]
     step: int
     steps: int
     notes: tuple[str, ...]
-    limit: float
+    of_pixels: bool
     plane: str
+    probabilities: Float64[np.ndarray, " slices"] | None = None
+    weighted: bool = False
     layer: str = ""
+    weights_note: str = ""  # why the maps are not weighted although that was asked for
 
     @property
     def done(self) -> bool:
         """Whether this is the whole answer."""
         return self.step >= self.steps
+
+    @cached_property
+    def values(self) -> Float32[np.ndarray, "x y z"]:
+        """The map that is shown, searched and saved: `maps`, or these times their slices' probabilities.
+
+        Maps of single slices are not comparable with one another: each explains its own slice's score, however small
+        that is. Weighted, a place counts as much as the class is probable in its slice.
+        """
+        if not self.weighted or self.probabilities is None:
+            return self.maps
+        shape = [1, 1, 1]
+        shape[VIEWS[self.plane].across] = -1
+        return self.maps * self.probabilities.astype(np.float32).reshape(shape)
+
+    @cached_property
+    def limit(self) -> float:
+        """The value that should have the strongest colour; 0 for the largest."""
+        return strongest(self.values, self.of_pixels)
+
+    def weigh(self, weighted: bool = True) -> "VolumeAttribution":
+        """The same answer weighted by the probabilities of its slices, or not; the same where it has none."""
+        if self.probabilities is None or weighted == self.weighted:
+            return self
+        return replace(self, weighted=weighted)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All sentences that a reader must know: `notes`, and how slices were weighted."""
+        if self.probabilities is not None:
+            return (*self.notes, weighted_words(self.probabilities, self.weighted))
+        return (*self.notes, self.weights_note) if self.weights_note else self.notes
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a saved map must say of its weights, as JSON-able values; nothing where no slices were put together."""
+        if not self.plane:
+            return {}
+        if self.probabilities is None:
+            return {"weighted": False}
+        known = [round(one, 6) if np.isfinite(one) else None for one in self.probabilities.tolist()]
+        return {"weighted": self.weighted, "slice_probabilities": known}
 
 
 def volume_attribution_steps(
@@ -84,6 +135,7 @@ def volume_attribution_steps(
     plane: str = "axial",
     layer: str | None = None,
     preparation: Preparation = STORED,
+    weighted: bool = True,
     seed: int = 0,
     **parameters: Value,
 ) -> Iterator[VolumeAttribution]:
@@ -93,8 +145,10 @@ def volume_attribution_steps(
     between; each slice's map is the one that `attribute` gives for it alone. Between the steps of a slow method the
     same object is yielded again. A network over 3 spatial axes is asked about the volume at once, and `plane` does
     not matter; `values` is the same array again while no map is much better known. Where the network's picture does
-    not reach, the map is 0. `preparation` says what becomes 0 and 1. All is checked before this returns: raises
-    AttributionError, NetworkError or ImageError.
+    not reach, the map is 0. `preparation` says what becomes 0 and 1. `weighted` multiplies each slice's map by the
+    class's probability in that slice (`VolumeAttribution.weigh` changes that of an answer); a target without a
+    probability stays as it is, and the answer says so. All is checked before this returns: raises AttributionError,
+    NetworkError or ImageError.
     """
     channels, *size = network.input_shape
     if len(size) not in (2, 3) or channels not in (1, 3):
@@ -113,7 +167,7 @@ def volume_attribution_steps(
         network_grid(volume, (size[0], size[1], size[2]), network.spacing)
         return _at_once(ask, network, volume, preparation)
     slice_grid(volume, plane, network.input_shape, network.spacing)
-    return _slice_by_slice(ask, network, volume, chosen, plane, preparation)
+    return _slice_by_slice(ask, network, volume, chosen, plane, preparation, asked, weighted)
 
 
 def attribute_volume(
@@ -125,10 +179,15 @@ def attribute_volume(
     plane: str = "axial",
     layer: str | None = None,
     preparation: Preparation = STORED,
+    weighted: bool = True,
     seed: int = 0,
     **parameters: Value,
 ) -> VolumeAttribution:
-    """The whole map of a method over a volume; as `volume_attribution_steps`."""
+    """The whole map of a method over a volume, on the grid of `volume.data` (axes to the right, to the front, up).
+
+    As `volume_attribution_steps`. No picture's left and right ever change its arrays; `write_map` puts them in the
+    order of the file's own axes.
+    """
     steps = volume_attribution_steps(
         network,
         volume,
@@ -137,6 +196,7 @@ def attribute_volume(
         plane=plane,
         layer=layer,
         preparation=preparation,
+        weighted=weighted,
         seed=seed,
         **parameters,
     )
@@ -165,37 +225,59 @@ def _for_every_slice(target: Target) -> Target:
 
 
 def _slice_by_slice(
-    ask: Ask, network: Network, volume: Volume, method: Method, plane: str, preparation: Preparation
+    ask: Ask,
+    network: Network,
+    volume: Volume,
+    method: Method,
+    plane: str,
+    preparation: Preparation,
+    target: Target,
+    weighted: bool,
 ) -> Iterator[VolumeAttribution]:
     order, size = coarse_to_fine(slices(volume, plane)), _slices_at_once(network, method)
     values = np.full(volume.data.shape, np.nan, np.float32)
     scores = np.full(len(order), np.nan, np.float32)
-    notes = _Notes(_beside(network, volume, plane))
+    notes, why = _Notes(_beside(network, volume, plane)), no_weights(network, target)
+    chances = None if why else np.full(len(order), np.nan)
     newest = VolumeAttribution(
-        method.name, values.copy(), method.signed, scores.copy(), 0, len(order), notes.words(), 0.0, plane
+        method=method.name,
+        maps=values.copy(),
+        signed=method.signed,
+        scores=scores.copy(),
+        step=0,
+        steps=len(order),
+        notes=notes.words(),
+        of_pixels=False,
+        plane=plane,
+        probabilities=None if chances is None else chances.copy(),
+        weighted=weighted and chances is not None,
+        weights_note=why if weighted else "",
     )
     for first in range(0, len(order), size):
         cuts = [
             slice_image(volume, plane, index, network.input_shape, network.spacing, preparation)
             for index in order[first : first + size]
         ]
-        for part in ask(torch.from_numpy(np.concatenate([cut.image for cut in cuts]))):
+        images = torch.from_numpy(np.concatenate([cut.image for cut in cuts]))
+        for part in ask(images):
             if not part.done:
                 yield newest  # nothing new, but whoever computes this can stop it here
         for cut, one, score in zip(cuts, part.values, part.scores, strict=True):
             cut.put(one, values)
             scores[cut.index] = score
+        if chances is not None:
+            chances[[cut.index for cut in cuts]] = slice_probabilities(network, images, target)
         notes.add(part.notes, len(cuts))
-        newest = VolumeAttribution(
+        newest = replace(
+            newest,
             method=part.method,
-            values=values.copy(),
+            maps=values.copy(),
             signed=part.signed,
             scores=scores.copy(),
             step=first + len(cuts),
-            steps=len(order),
             notes=notes.words(),
-            limit=part.limit(values),
-            plane=plane,
+            of_pixels=part.of_pixels,
+            probabilities=None if chances is None else chances.copy(),
             layer=part.layer,
         )
         yield newest
@@ -216,18 +298,17 @@ def _at_once(
     for part in ask(torch.from_numpy(image)):
         if newest is None or part.done or part.step >= due:
             values, due = back_to_own(part.values[0], affine, volume), _NEXT * part.step
-            limit = part.limit(values)
         else:
-            values, limit = newest.values, newest.limit
+            values = newest.maps
         newest = VolumeAttribution(
             method=part.method,
-            values=values,
+            maps=values,
             signed=part.signed,
             scores=part.scores,
             step=part.step,
             steps=part.steps,
             notes=(*_beside(network, volume), *part.notes),
-            limit=limit,
+            of_pixels=part.of_pixels,
             plane="",
             layer=part.layer,
         )

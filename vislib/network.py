@@ -19,8 +19,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vislib.errors import NetworkError, VislibError
+from vislib.freezing import frozen
+from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
 from vislib.patching import AfterActivation, Patch
-from vislib.probe import LOGITS, Layer, find_layers, first_tensor, holds_most, record
+from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record
 from vislib.standardisation import Standardisation
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
@@ -78,6 +80,7 @@ class Network:
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         # One forward at a time: hooks belong to the module, not to the thread that asks.
         self._lock = threading.RLock()
+        self.layout = fast_layout(len(input_shape) - 1)
         layers, self._aliases = self._probe()
         self.layers: Mapping[str, Layer] = MappingProxyType(layers)
         self._captures = self._find_captures()
@@ -122,7 +125,7 @@ class Network:
             )
         where = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
         return cls(
-            _frozen(name, module, where, len(shape) - 1),
+            frozen(name, module, where),
             shape,
             standardisation=standardisation,
             labels=tuple(labels),
@@ -291,8 +294,7 @@ class Network:
                 f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
         images = images.to(device=self.device, dtype=self.dtype)
-        images = self.standardisation(images)
-        return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+        return self.standardisation(images).contiguous(memory_format=self.layout)
 
     def _forward(self, prepared: Tensor) -> Any:
         """Run the module; its own exceptions become one sentence."""
@@ -330,8 +332,8 @@ class Network:
 
     def _probe(self) -> tuple[dict[str, Layer], dict[str, str]]:
         generator = torch.Generator().manual_seed(0)
-        images = self._prepare(torch.rand(PROBE_BATCH, *self.input_shape, generator=generator))
-        calls = record(self.module, lambda: self._forward(images))
+        images = torch.rand(PROBE_BATCH, *self.input_shape, generator=generator)
+        calls = self._recorded(images)
         root = next((call for call in calls if not call.name), None)
         if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
@@ -347,6 +349,20 @@ class Network:
             if path not in layers and target in layers:
                 aliases[path] = target
         return layers, aliases
+
+    def _recorded(self, images: Tensor) -> list[Call]:
+        """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
+        lay_out(self.module, self.layout)
+        try:
+            with MemoryWatch() as watch:
+                calls = record(self.module, lambda: self._forward(self._prepare(images)))
+            if self.layout == PLAIN or not watch.read:
+                return calls
+        except NetworkError as error:
+            if self.layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
+                raise
+        self.layout = PLAIN
+        return self._recorded(images)
 
     def _find_captures(self) -> dict[str, nn.Module]:
         modules = dict(self.module.named_modules(remove_duplicate=False))
@@ -382,15 +398,3 @@ def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> t
             "spatial sizes, all 1 or more, such as (1, 128, 128)."
         )
     return shape
-
-
-def _frozen(name: str, module: nn.Module, device: torch.device, axes: int) -> nn.Module:
-    """A copy in eval mode, its weights without gradients, channels_last where the images are 2-D."""
-    try:
-        copied = copy.deepcopy(module).to(device).eval().requires_grad_(False)
-    except Exception as error:
-        raise NetworkError(
-            f"{name} could not be copied to {device}: {type(error).__name__} ({str(error).splitlines()[0]}); "
-            "give a module that copy.deepcopy can copy and a device that is there."
-        ) from error
-    return copied.to(memory_format=torch.channels_last) if axes == 2 else copied

@@ -33,7 +33,7 @@ class Clean:
     """Every value of a tape for one unchanged image."""
 
     def __init__(self, tape: Tape, image: Float[Tensor, "1 c *spatial"]) -> None:
-        self.axes = image.ndim - 2
+        self.axes, self.layout = image.ndim - 2, tape.layout
         self._values: dict[int, Tensor] = {0: image}
         self._tables: dict[int, Tensor] = {}
         for step in tape.steps:
@@ -107,7 +107,7 @@ class Run:
         if isinstance(held, Tensor):
             return held
         clean = self.clean[value]
-        layout = torch.channels_last if clean.ndim == 4 else torch.contiguous_format
+        layout = self.clean.layout if clean.ndim == 4 else torch.contiguous_format
         full = clean.expand(self.rows, *clean.shape[1:]).clone(memory_format=layout)
         put(full, held.data, held.start)
         self._values[value] = full

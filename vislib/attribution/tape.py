@@ -48,11 +48,15 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """Steps from value 0, the images, to the value `output`; `shapes` are those of BATCH images."""
+    """Steps from value 0, the images, to the value `output`; `shapes` are those of BATCH images.
+
+    `layout` is the order of axes in memory that the network keeps 2-D maps in.
+    """
 
     steps: tuple[Step, ...]
     shapes: dict[int, tuple[int, ...]]
     output: int
+    layout: torch.memory_format = torch.contiguous_format
 
     def last_use(self) -> dict[int, list[int]]:
         """For each step's index, the values that nothing after it reads."""
@@ -97,7 +101,7 @@ def record(network: Network, layer: str, spatial: Sequence[int]) -> Tape:
     recorder = _Recorder(images)
     with torch.no_grad(), recorder:
         output = network.activations(images, [layer])[layer]
-    return recorder.tape(output)
+    return replace(recorder.tape(output), layout=network.layout)
 
 
 def play(step: Step, values: Callable[[int], Any], rows: int) -> tuple[Tensor, ...]:

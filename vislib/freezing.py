@@ -1,0 +1,90 @@
+"""Freezing: the copy of a person's module that a network owns, without its wrappers, in eval mode and one layout."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from vislib.errors import NetworkError
+
+# What holds the network in `module` and hands every call on to it.
+_HOLDERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
+def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy on `device`, unwrapped, in eval mode, its weights without gradients; raises NetworkError.
+
+    The caller's module is left as it is.
+    """
+    if not isinstance(module, nn.Module):
+        raise NetworkError(
+            f"{name} was given a {type(module).__name__}; give an nn.Module (of an exported program: its .module())."
+        )
+    module = unwrapped(module)
+    _check_parts(name, module)
+    # Parts that are wrapped inside of a larger module are copied without their wrappers: names and speed are theirs.
+    wrappers = [part for part in module.modules() if unwrapped(part) is not part]
+    memo: dict[int, object] = {}
+    try:
+        for wrapper in reversed(wrappers):  # the innermost ones first
+            memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
+        copied = copy.deepcopy(module, memo).to(device).eval().requires_grad_(False)
+    except Exception as error:
+        said = str(error).strip().splitlines() or ["no message"]
+        raise NetworkError(
+            f"{name} could not be copied to {device}: {type(error).__name__} ({said[0]}); "
+            "give a module that copy.deepcopy can copy and a device that is there."
+        ) from error
+    for part in copied.modules():
+        _as_written(part)
+    return copied
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network itself, where it stands in wrappers of torch.compile, DataParallel and their like."""
+    while (inner := _inner(module)) is not None:
+        module = inner
+    return module
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, _HOLDERS):
+        return module.module
+    if type(module).__module__.startswith("torch._dynamo"):  # not imported for this: that takes seconds
+        return module._modules.get("_orig_mod")
+    return None
+
+
+def _check_parts(name: str, module: nn.Module) -> None:
+    """Refuse what cannot be looked into, or has no weights yet."""
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            what = f"{name}'s part {path!r} is" if path else f"{name} is"
+            raise NetworkError(
+                f"{what} a TorchScript module, which runs outside of Python, so that its layers cannot be watched or "
+                "changed; give the nn.Module that it was made from, with the same weights."
+            )
+    for path, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise NetworkError(
+                f"{name}'s weight {path!r} does not exist yet: a lazy module gets its shape from a first input; "
+                "run the module once and load its trained weights before it is opened."
+            )
+        if tensor.is_meta:
+            raise NetworkError(
+                f"{name}'s weight {path!r} has a shape but no values (it is on the meta device); "
+                "load the trained weights before it is opened."
+            )
+
+
+def _as_written(part: nn.Module) -> None:
+    """A forward that was compiled by itself would go on running the original's: take the class's own again."""
+    forward, own = part.__dict__.get("forward"), type(part).forward
+    if hasattr(forward, "_torchdynamo_orig_callable") and _named(forward) == _named(own):
+        del part.__dict__["forward"]
+
+
+def _named(function: Any) -> tuple[str, str]:
+    return function.__module__, function.__qualname__

@@ -1,0 +1,47 @@
+"""Memory layout: the order of axes in which a network's 2-D maps lie in memory, fast where the module allows it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+PLAIN = torch.contiguous_format
+# What looks past a tensor's values at the memory that they lie in.
+_READERS = {
+    "as_strided",
+    "as_strided_",
+    "stride",
+    "data_ptr",
+    "storage",
+    "untyped_storage",
+    "storage_offset",
+    "is_contiguous",
+}
+
+
+def fast_layout(axes: int) -> torch.memory_format:
+    """The layout in which a CPU's convolutions over so many spatial axes are fastest."""
+    return torch.channels_last if axes == 2 else PLAIN
+
+
+def lay_out(module: nn.Module, layout: torch.memory_format) -> None:
+    """Keep the weights of 2-D convolutions in this layout; their values stay."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+class MemoryWatch(TorchFunctionMode):
+    """Notes inside the `with` whether anything asks how tensors lie in memory (`.read`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.read = self.read or getattr(func, "__name__", "") in _READERS
+        return func(*args, **(kwargs or {}))

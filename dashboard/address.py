@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-NAMES = ("network", "layer", "unit", "tab", "preset", "input", "plane", "slice", "target")
+NAMES = ("network", "layer", "unit", "tab", "preset", "input", "plane", "slice", "target", "orientation")
 _NUMBERS = ("unit", "slice", "target")
 _LONGEST = 200
 
@@ -22,6 +22,7 @@ class Address:
     plane: str | None = None
     slice: int | None = None
     target: int | None = None  # the class that attributions explain
+    orientation: str | None = None  # which way round slices are drawn
 
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> tuple[Address, list[str]]:

@@ -12,12 +12,16 @@ from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
+from dashboard.orientation import CONVENTIONS, NEUROLOGICAL, RADIOLOGICAL
 from dashboard.overlay import Lens, Overlay
 from dashboard.services import Services
 from dashboard.workspace import Workspace
+from vislib.slices import VIEWS
 
 FIRST = ("Grad-CAM", "Grad-CAM++", "Guided backprop", "Integrated gradients", "SmoothGrad", "Occlusion")
 FEWEST = 2
+_NO_INPUT = "no input yet"
+_NO_NETWORK = "No network is open: choose one in the header. Volumes can be looked at meanwhile."
 
 
 class AttributionPanel:
@@ -38,6 +42,8 @@ class AttributionPanel:
         self.add.on_click(self._add_clicked)
         workspace.listen("network target", self._offer_layers)
         workspace.listen("input", self._show_input)
+        workspace.listen("orientation", self._turn)
+        self.orientation.on_click(self._turn_clicked)
         self.view.on_change("active", lambda _attr, _old, new: self._view_chosen(new))
         self.check.start.on_click(lambda: self.check.begin(self.cards))
         self.check.stop.on_click(self.check.end)
@@ -48,7 +54,7 @@ class AttributionPanel:
         self.picture = Overlay(
             name="input-overlay",
             lens=self.lens,
-            placeholder="no input yet",
+            placeholder=_NO_INPUT,
             show_overlay=False,
             sizing_mode="stretch_width",
             height=236,
@@ -61,6 +67,16 @@ class AttributionPanel:
             sizing_mode="stretch_width",
             margin=(6, 0, 0, 0),
         )
+        self.orientation = Button(
+            name="orientation",
+            label=CONVENTIONS[self._workspace.radiological],
+            visible=False,
+            margin=(6, 0, 0, 0),
+            stylesheets=[styles.PLAIN_BUTTON],
+            html_attributes={
+                "title": "Which way round slices are drawn on the whole page; the network's input stays"
+            },
+        )
         self.view = RadioButtonGroup(
             name="attribution-view", labels=["Maps", "Check"], active=0, margin=(14, 16, 0, 0)
         )
@@ -71,6 +87,7 @@ class AttributionPanel:
         left = Column(
             self.picture,
             self.caption,
+            self.orientation,
             self.classes.root,
             self.add,
             width=236,
@@ -136,19 +153,43 @@ class AttributionPanel:
     def _offer_layers(self) -> None:
         now = self._workspace.now
         if now.network is not None:
+            self.picture.placeholder = _NO_INPUT
             for card in (*self.cards, *self._spare):
                 card.chooser.offer(now.network, now.target)
+
+    def without_network(self) -> None:
+        """Say that nothing can be explained."""
+        for overlay in (self.picture, *(card.overlay for card in self.cards)):
+            overlay.placeholder = "no network is open"
+        self.caption.text = _NO_NETWORK
 
     def _show_input(self) -> None:
         one = self._workspace.now.input
         if one is None:
             self.picture.clear()
-            self.caption.text = ""
+            self.caption.text = "" if self._workspace.now.network is not None else _NO_NETWORK
+            self.orientation.visible = False
             return
         self.picture.description = f"The input as the network sees it: {one.words}"
-        self.picture.show(one.picture, outline=one.outline)
+        self.picture.show(
+            one.picture, outline=one.outline, plane=one.plane, radiological=self._workspace.radiological
+        )
+        self.orientation.visible = one.plane in VIEWS and VIEWS[one.plane].columns == 0
         self.caption.text = caption(one)
         self.ask()
+
+    def _turn_clicked(self) -> None:
+        self._workspace.change(orientation=NEUROLOGICAL if self._workspace.radiological else RADIOLOGICAL)
+
+    def _turn(self) -> None:
+        """Draw everything the other way round: nothing is computed anew."""
+        now, radiological = self._workspace.now, self._workspace.radiological
+        self.orientation.label = CONVENTIONS[radiological]
+        if now.input is not None:
+            self.picture.turn(now.input.plane, radiological)
+        for card in self.cards:
+            card.turn()
+        self.check.turn()
 
     def ask(self) -> None:
         """Compute what the cards lack, when the panel is looked at."""
@@ -173,7 +214,7 @@ class AttributionPanel:
         if shown is None:
             self._workspace.notify("There is no map to save yet: wait until it has come.", "warning")
             return
-        look = look_of(self.lens)
+        look = look_of(self.lens) | {"radiological": self._workspace.radiological}
 
         def work() -> None:
             made, problem = attempt(lambda: build(what, *shown, look))

@@ -14,6 +14,7 @@ from bokeh.plotting import figure
 from dashboard import palettes, styles
 from dashboard.answers import Answers
 from dashboard.method_card import MethodCard
+from dashboard.orientation import SIDES, as_drawn, letters
 from dashboard.overlay import Lens
 from dashboard.workspace import Workspace
 from vislib import display
@@ -21,6 +22,7 @@ from vislib.attribution import Target
 from vislib.evaluation import Check, CheckProgress, Verdict, check, verdict
 from vislib.jobs import Job
 from vislib.network import Network
+from vislib.volumes import PLANES
 
 _COLOURS = tuple(Colorblind[8][at] for at in (0, 1, 3, 6, 5, 4))  # no yellow, which white swallows
 _GREY = "#8a94a1"
@@ -38,6 +40,7 @@ class CheckView:
         self._job: Job | None = None
         self._shown: CheckProgress | None = None
         self._of: tuple[Network, str, Target] | None = None  # the input's key: planes of a volume share it
+        self._plane = ""  # of the slices that its maps are drawn as; "" where they are none
         self._thumbnails: dict[int, tuple[np.ndarray, str]] = {}  # by the map's identity
         self.start = Button(name="check-start", label="Check again", width=104, margin=0)
         self.stop = Button(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
@@ -145,6 +148,9 @@ class CheckView:
             return
         self._answers.stop(self._job)
         image = torch.from_numpy(one.image)
+        self._plane = (
+            one.plane if one.slice is not None or one.scan is None else PLANES[0]
+        )  # as `plane_of` cuts it
         self._shown = None
         self._job = self._answers.run(
             f"check of {one.words}",
@@ -187,12 +193,24 @@ class CheckView:
         verdicts = {one.name: one for one in verdict(found.checks)} if found.done else {}
         self.table.text = table(found, verdicts, colours, ended)
         self._draw_curves(found.checks, colours)
-        self.strips.text = strips(methods, self._thumbnail)
+        said = letters(self._plane, self._workspace.radiological)
+        self.strips.text = strips(
+            methods, self._thumbnail, "".join(said[side] for side in SIDES if side in said)
+        )
+
+    def turn(self) -> None:
+        """Draw the maps the way round that is chosen now."""
+        self._thumbnails.clear()
+        if self._shown is not None:
+            self._draw(self._shown, self._job is None)
 
     def _thumbnail(self, values: np.ndarray) -> str:
         """A map as an image's address; each is drawn once."""
         if id(values) not in self._thumbnails:
-            self._thumbnails[id(values)] = values, _drawn(values, self._lens)
+            self._thumbnails[id(values)] = (
+                values,
+                _drawn(values, self._lens, self._plane, self._workspace.radiological),
+            )
         return self._thumbnails[id(values)][1]
 
     def _draw_curves(self, checks: Sequence[Check], colours: dict[str, str]) -> None:
@@ -259,15 +277,20 @@ def _judged(said: Verdict | None, ended: bool) -> str:
     return f'<b class="{said.level.replace(" ", "-")}">{said.level}</b> {escape(said.sentence)}'
 
 
-def strips(methods: Sequence[Check], thumbnail: Callable[[np.ndarray], str]) -> str:
-    """For each method its map, then those of ever more random weights with their similarity to the first."""
+def strips(methods: Sequence[Check], thumbnail: Callable[[np.ndarray], str], sides: str = "") -> str:
+    """For each method its map, then those of ever more random weights with their similarity to the first.
+
+    `sides` are the letters at the left, right, top and bottom of a slice; none for other pictures.
+    """
     rows = []
     for one in methods:
         if one.map is None:
             continue
-        cells = [_cell(thumbnail(one.map), "trained", "")]
+        cells = [_cell(thumbnail(one.map), "trained", "", sides)]
         # The stage's array stays the same object, so that its thumbnail is drawn once.
-        cells += [_cell(thumbnail(stage.maps), stage.layer, f"{stage.ssim[0]:.2f}") for stage in one.stages]
+        cells += [
+            _cell(thumbnail(stage.maps), stage.layer, f"{stage.ssim[0]:.2f}", sides) for stage in one.stages
+        ]
         rows.append(f"<h4>{escape(one.name)}</h4><div class=strip>{''.join(cells)}</div>")
     if not rows:
         return ""
@@ -277,16 +300,17 @@ def strips(methods: Sequence[Check], thumbnail: Callable[[np.ndarray], str]) -> 
     )
 
 
-def _cell(picture: str, layer: str, similarity: str) -> str:
+def _cell(picture: str, layer: str, similarity: str, sides: str) -> str:
     said = escape(f"{layer}: similarity {similarity}" if similarity else layer)
+    letter = "".join(f"<u>{escape(side)}</u>" for side in sides)
     return (
-        f'<figure><img src="{picture}" alt="{said}" title="{said}">'
+        f'<figure><span><img src="{picture}" alt="{said}" title="{said}">{letter}</span>'
         f"<figcaption>{escape(layer)}<b>{similarity or '&nbsp;'}</b></figcaption></figure>"
     )
 
 
-def _drawn(values: np.ndarray, lens: Lens) -> str:
-    flat = plane_of(values)
+def _drawn(values: np.ndarray, lens: Lens, plane: str, radiological: bool) -> str:
+    flat = as_drawn(plane_of(values), plane, radiological)
     signed = bool((flat < 0).any())
     palette = lens.diverging if signed else lens.palette
     pixels = palettes.coloured(flat, signed, palette, 0.0, False)[..., :3]

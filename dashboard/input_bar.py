@@ -72,7 +72,7 @@ class InputBar:
             self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
         )
         self._showing = self._again = self._by_hand = False
-        self._preparing: tuple[Network, Choice] | None = None
+        self._preparing: tuple[Network | None, Choice] | None = None
         self._wire()
 
     def _wire(self) -> None:
@@ -115,8 +115,10 @@ class InputBar:
     def choose(self, **values: object) -> None:
         """Change fields of the choice, unless it cannot be or only the widgets are being set."""
         choice = self._workspace.now.choice
-        if self._showing or choice is None:
+        if self._showing:
             return
+        if choice is None:  # no network is open, for which one would have been chosen
+            choice = Choice("")
         if "name" in values:  # a time and a window by hand were another volume's
             values["time"] = 0
             if choice.preparation.scaling == "window":
@@ -145,8 +147,6 @@ class InputBar:
             self._workspace.notify(problem, "warning")
             return
         self._by_hand = True
-        if self._workspace.now.choice is None:
-            self._workspace.change(choice=Choice(name))
         self.choose(name=name, index=None)
         self._workspace.change(uploaded=name)
 
@@ -156,13 +156,16 @@ class InputBar:
         self._services.reader.submit(self.inputs.close)
 
     def _prepare(self) -> None:
-        """Prepare the chosen input for the network: one at a time, and after each the newest choice alone."""
+        """Prepare the chosen input for the network: one at a time, and after each the newest choice alone.
+
+        While no network is open a volume is read all the same: it can be looked at.
+        """
         network, choice, document = (
             self._workspace.now.network,
             self._workspace.now.choice,
             self.select.document,
         )
-        if network is None or choice is None:
+        if choice is None or (network is None and not self.inputs.is_volume(choice.name)):
             return
         if self._preparing is not None:
             self._again = (network, choice) != self._preparing
@@ -172,7 +175,7 @@ class InputBar:
         def work() -> None:
             found: Input | None = None
             scan, problem = attempt(lambda: self.inputs.scan(choice))
-            if not problem:
+            if not problem and network is not None:
                 found, problem = attempt(lambda: self.inputs.prepare(choice, network, scan))
             later(document, lambda: self._prepared(choice, scan, found, problem))
 

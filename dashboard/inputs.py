@@ -80,6 +80,11 @@ class Input:
         return f"{self.choice.name.rsplit('.', 1)[0]}{place}"
 
     @property
+    def plane(self) -> str:
+        """The plane of which it is, or shows, a slice; "" for a picture."""
+        return self.choice.plane if self.scan is not None else ""
+
+    @property
     def outline(self) -> np.ndarray | None:
         """Where the lesion is in what is shown."""
         return self.seen(self.mask) if self.mask is not None else None
@@ -258,8 +263,7 @@ def _place_words(choice: Choice, scan: Scan, index: int) -> str:
 
 
 def _notes(choice: Choice, scan: Scan) -> tuple[str, ...]:
-    side = () if choice.plane == "sagittal" else ("The patient's left is on the left.",)
-    return (*side, choice.preparation.words(scan.volume), *scan.volume.notes)
+    return (choice.preparation.words(scan.volume), *scan.volume.notes)
 
 
 @cache

@@ -8,7 +8,9 @@ from PIL import Image
 
 from dashboard import palettes
 from dashboard.answers import Question, spec_of
+from dashboard.orientation import as_drawn, axes_of
 from dashboard.overlay import Lens
+from dashboard.plane_picture import letter
 from vislib import display
 from vislib.attribution import Attribution
 from vislib.errors import ImageError
@@ -19,14 +21,18 @@ TYPES = {"png": "image/png", "npy": "application/octet-stream", "gz": "applicati
 
 
 def build(what: str, question: Question, result: Attribution, look: dict[str, object]) -> tuple[str, bytes]:
-    """File name and content; `look` is `look_of` the lens. Raises ImageError where there is no such file."""
+    """File name and content; `look` is `look_of` the lens, and whether slices are drawn `radiological`.
+
+    Raises ImageError where there is no such file.
+    """
     one = question.input
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{one.stem}-{question.method.name}")
     values = result.values[0]
-    if what == "map.npy":
+    if what == "map.npy":  # as a script gets it: never flipped, and its name says how its axes run
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
-        return f"{stem}.npy", buffer.getvalue()
+        axes = axes_of(one.plane if one.slice is not None else "")
+        return f"{stem}{f'-{axes}' if one.scan is not None else ''}.npy", buffer.getvalue()
     if what == "map.nii.gz":
         if one.scan is None:
             raise ImageError(
@@ -37,7 +43,9 @@ def build(what: str, question: Question, result: Attribution, look: dict[str, ob
         )
     if what in ("overlay.png", "map.png"):
         kind = what.removesuffix(".png")
-        return f"{stem}-{kind}.png", display.png(_painted(kind, question, result, look))
+        return f"{stem}-{kind}.png", display.png(
+            _drawn(_painted(kind, question, result, look), one.plane, look)
+        )
     raise ImageError(f"There is no file {what!r} of a map; choose one from the menu.")
 
 
@@ -65,6 +73,14 @@ def _painted(kind: str, question: Question, result: Attribution, look: dict[str,
         values, result.signed, palette, float(look["threshold"]), bool(look["alpha_by_value"]), limit
     )
     return palettes.over(picture, layer, float(look["opacity"]))
+
+
+def _drawn(pixels: np.ndarray, plane: str, look: dict[str, object]) -> np.ndarray:
+    """The picture the way round that slices are drawn, with letters that say it."""
+    radiological = bool(look["radiological"])
+    sheet = Image.fromarray(np.ascontiguousarray(as_drawn(pixels, plane, radiological)))
+    letter(sheet, (0, 0, *sheet.size), plane, radiological, max(13, sheet.height // 32))
+    return np.asarray(sheet)
 
 
 def _blocks(raw: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

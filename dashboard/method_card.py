@@ -130,6 +130,11 @@ class MethodCard:
         if moved and self._shown is not None:
             self._push(again=True)
 
+    def turn(self) -> None:
+        """Draw what is shown the way round that is chosen now."""
+        if self._shown is not None and self._question is not None:
+            self.overlay.turn(self._question.input.plane, self._workspace.radiological)
+
     def _refuse(self, problem: str) -> None:
         """Show a sentence in the map's place."""
         self._answer, self._shown = None, None
@@ -179,6 +184,8 @@ class MethodCard:
             colour=colour,
             outline=one.outline,
             note=_short_note(result, values),
+            plane=one.plane,
+            radiological=self._workspace.radiological,
             progress=1.0 if whole else max(0.02, min(0.99, result.step / max(1, result.steps))),
         )
         self._tell(result, "")

@@ -24,6 +24,7 @@ from bokeh.model import Model
 from bokeh.models import LayoutDOM
 
 from dashboard import palettes
+from dashboard.orientation import SIDES, flipped, letters
 
 # Relative to the page's address, beside the extension itself: Bokeh serves the whole folder.
 _SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in ("lens", "overlay")]
@@ -35,7 +36,9 @@ class Lens(Model):
     zoom = Interval(
         Float, 1, 64, default=1.0, help="How much larger than fitted into its box; also set by the wheel."
     )
-    centre_x = Interval(Float, 0, 1, default=0.5, help="What stands in the middle, as a share of the width.")
+    centre_x = Interval(
+        Float, 0, 1, default=0.5, help="What stands in the middle, as a share of the arrays' width."
+    )
     centre_y = Interval(Float, 0, 1, default=0.5, help="The same of the height.")
 
     show_picture = Bool(default=True)
@@ -86,6 +89,13 @@ class Overlay(LayoutDOM):
     colour = Bytes(default=b"", help="An encoded picture whose colours take the place of the palette's.")
     outline = Bytes(default=b"", help="A mask, one byte a pixel, not 0 inside; its contour is drawn on top.")
     outline_shape = List(Int, default=[], help="Its height and width.")
+    flipped = Bool(
+        default=False,
+        help="All of it is drawn from right to left; places and the lens stay those of the arrays.",
+    )
+    letters = List(
+        String, default=[], help="Directions at the left, right, top and bottom, as drawn; empty for none."
+    )
 
     tick = Int(default=0, help="Grows with every update; set after everything else of it.")
     ack = Int(default=0, help="The tick of the update painted last; set by the browser.")
@@ -116,8 +126,14 @@ class Overlay(LayoutDOM):
         outline: np.ndarray | None = None,
         note: str = "",
         progress: float = 1.0,
+        plane: str = "",
+        radiological: bool = True,
     ) -> None:
-        """Send an update: `values` and `raw` are (h, w) maps, `outline` an (h, w) mask; `None` keeps the picture."""
+        """Send an update: `values` and `raw` are (h, w) maps, `outline` an (h, w) mask; `None` keeps the picture.
+
+        Of a slice of a volume `plane` says which one, and `radiological` which way round it is drawn: arrays have
+        their columns to the patient's right or front all the same.
+        """
         if picture is not None:
             self.picture = picture
         self.map, self.map_shape = _floats(values)
@@ -126,6 +142,14 @@ class Overlay(LayoutDOM):
         self.outline = b"" if outline is None else (np.asarray(outline) != 0).astype(np.uint8).tobytes()
         self.outline_shape = [] if outline is None else list(outline.shape)
         self.stale = False
+        self.turn(plane, radiological)
+
+    def turn(self, plane: str, radiological: bool) -> None:
+        """Draw what was sent, a slice of that plane, as radiologists see it or the other way round."""
+        said = letters(plane, radiological)
+        self.update(
+            flipped=flipped(plane, radiological), letters=[said[side] for side in SIDES if side in said]
+        )
         self.tick += 1
 
     def clear(self) -> None:

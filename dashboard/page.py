@@ -17,6 +17,7 @@ from dashboard.features import Features
 from dashboard.header import Header, Notice
 from dashboard.input_bar import InputBar
 from dashboard.later import attempt, later
+from dashboard.orientation import ORIENTATIONS
 from dashboard.rail import Rail
 from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
@@ -111,7 +112,9 @@ class Page:
 
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
-        self.workspace.listen("network_name layer unit tab preset input target", self._write_address)
+        self.workspace.listen(
+            "network_name layer unit tab preset input target orientation", self._write_address
+        )
         self.workspace.listen("uploaded", self._show_upload)
         self.tabs.on_change("active", self._tab_chosen)
         self.keys.on_change("pause_count", lambda _attr, _old, _new: self.features.pause())
@@ -144,6 +147,13 @@ class Page:
                 self.workspace.notify(
                     f"There is no tab {asked.tab!r}; the tabs are {', '.join(_TABS)}.", "warning"
                 )
+        if asked.orientation in ORIENTATIONS:
+            self.workspace.change(orientation=asked.orientation)
+        elif asked.orientation is not None:
+            self.workspace.notify(
+                f"There is no orientation {asked.orientation!r}; choose {' or '.join(ORIENTATIONS)}.",
+                "warning",
+            )
         name = asked.network or self._services.default_network
         if not self._services.may_load(name):
             self.workspace.notify(f"There is no network {name!r} here; the default was opened.", "warning")
@@ -180,8 +190,12 @@ class Page:
             return  # another one was chosen meanwhile
         if network is None:
             self.workspace.notify(problem or f"{name} could not be loaded.")
-            self.status.say("No network is open." if now.network is None else "")
-            if now.network is not None:
+            if now.network is None:  # a volume can be looked at all the same
+                self.status.say("No network is open.")
+                self.attribution.without_network()
+                self.input_bar.asked(self._asked)
+            else:
+                self.status.say("")
                 self.workspace.change(network_name=self._loaded_name)
             return
         self._loaded_name = name
@@ -254,8 +268,9 @@ class Page:
         preset = now.preset.name if now.preset is not None and now.preset.name in PRESETS else None
         place = self.input_bar.place
         target = now.target.unit if now.target is not None and now.target.layer == LOGITS else None
+        turned = None if self.workspace.radiological else now.orientation
         self.bar.query = address.write(
-            address.Address(now.network_name, now.layer, now.unit, now.tab, preset, *place, target)
+            address.Address(now.network_name, now.layer, now.unit, now.tab, preset, *place, target, turned)
         )
 
     def open_run(self, run_id: str, resume: bool) -> None:

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float32, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dashboard import palettes
+from dashboard.orientation import as_drawn, flipped, letters
 from vislib.slices import VIEWS, upright
 
-LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # at the low and the high end of x, y, z
 BRIGHT, QUIET, WARM, CROSS = (232, 238, 243), (150, 160, 171), (235, 170, 80), (94, 224, 140)
 _CROSS_ALPHA, _CROSS_GAP = 0.78, 9
 _OUTLINE = (((0, 0, 0), 0.7, 3.5), ((255, 255, 255), 1.0, 1.5))  # colour, alpha, pixels wide
@@ -88,33 +88,19 @@ class Scene:
         return x, y, z
 
 
-def flipped(plane: str, radiological: bool) -> bool:
-    """Whether the columns of a plane run against its axis: where they run left to right, and radiologists look."""
-    return radiological and VIEWS[plane].columns == 0
-
-
-def letters(plane: str, radiological: bool) -> dict[str, str]:
-    """Directions at the sides of a plane."""
-    view = VIEWS[plane]
-    left, right = LETTERS[view.columns]
-    if flipped(plane, radiological):
-        left, right = right, left
-    return {"left": left, "right": right, "bottom": LETTERS[view.rows][0], "top": LETTERS[view.rows][1]}
-
-
-def seen(array: Shaped[np.ndarray, "x y z"], plane: str, at: int, flip: bool) -> Shaped[np.ndarray, "h w"]:
+def seen(
+    array: Shaped[np.ndarray, "x y z"], plane: str, at: int, radiological: bool
+) -> Shaped[np.ndarray, "h w"]:
     """One plane of an array as it lies on the screen: the first row uppermost."""
-    cut = upright(array, plane, at)
-    return cut[:, ::-1] if flip else cut
+    return as_drawn(upright(array, plane, at), plane, radiological)
 
 
 def coloured(scene: Scene, look: Look, plane: str, at: int) -> UInt8[np.ndarray, "h w 3"]:
     """The colours of a plane's voxels, the map's over the volume's, as VolumeView has them."""
-    flip = flipped(plane, look.radiological)
-    picture = window(seen(scene.data, plane, at, flip), look)
+    picture = window(seen(scene.data, plane, at, look.radiological), look)
     if scene.map is None or scene.strongest <= 0:
         return picture
-    values = seen(scene.map, plane, at, flip)
+    values = seen(scene.map, plane, at, look.radiological)
     # With the map's strongest value beside it, a plane without any is coloured by the same rule.
     row = np.append(values.astype(np.float64).reshape(-1), scene.strongest)[None]
     layer = shade(row, scene, look, look.alpha_by_value)[0, :-1].reshape(*values.shape, 4)
@@ -194,7 +180,7 @@ class Pane:
     def _outline(self, sheet: Image.Image, bold: float) -> None:
         if self.scene.mask is None:
             return
-        lines = contour(seen(self.scene.mask, self.plane, self.at, self.flip) != 0)
+        lines = contour(seen(self.scene.mask, self.plane, self.at, self.look.radiological) != 0)
         if not lines:
             return
         across, down = _FINE * self.wide / self.columns, _FINE * self.high / self.rows
@@ -227,16 +213,7 @@ class Pane:
 
     def letter(self, sheet: Image.Image, size: int, colour: tuple[int, int, int] = BRIGHT) -> None:
         """The directions, at the sides of the box."""
-        left, top, width, height = self.box
-        middle, centre, edge = top + height / 2, left + width / 2, size // 2 + 3
-        where = {
-            "left": (left + edge, middle),
-            "right": (left + width - edge, middle),
-            "top": (centre, top + edge),
-            "bottom": (centre, top + height - edge),
-        }
-        for side, letter in letters(self.plane, self.look.radiological).items():
-            say(sheet, where[side], letter, size, colour, "mm")
+        letter(sheet, self.box, self.plane, self.look.radiological, size, colour)
 
 
 @lru_cache(maxsize=16)
@@ -257,3 +234,24 @@ def say(
     ImageDraw.Draw(sheet).text(
         at, text, fill=colour, font=font(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
     )
+
+
+def letter(
+    sheet: Image.Image,
+    box: Box,
+    plane: str,
+    radiological: bool,
+    size: int,
+    colour: tuple[int, int, int] = BRIGHT,
+) -> None:
+    """The directions of a plane at the sides of a box; nothing for a picture that is no slice."""
+    left, top, width, height = box
+    middle, centre, edge = top + height / 2, left + width / 2, size // 2 + 3
+    where = {
+        "left": (left + edge, middle),
+        "right": (left + width - edge, middle),
+        "top": (centre, top + edge),
+        "bottom": (centre, top + height - edge),
+    }
+    for side, one in letters(plane, radiological).items():
+        say(sheet, where[side], one, size, colour, "mm")

@@ -227,6 +227,15 @@ h4 { font-size: 12.5px; font-weight: 600; margin: 10px 0 4px; }
 .strip { display: flex; gap: 6px; flex-wrap: wrap; }
 figure { margin: 0; width: 84px; }
 img { width: 84px; height: 84px; object-fit: contain; border-radius: 4px; display: block; background: #000; }
+figure span { position: relative; display: block; }
+figure u { position: absolute; text-decoration: none; color: #eef2f5; font: 600 10px/12px inherit;
+  text-shadow: 0 0 2px #000, 0 0 3px #000; width: 12px; text-align: center; pointer-events: none; }
+figure u:nth-of-type(-n+2) { top: calc(50% - 6px); }
+figure u:nth-of-type(1) { left: 1px; }
+figure u:nth-of-type(2) { right: 1px; }
+figure u:nth-of-type(n+3) { left: calc(50% - 6px); }
+figure u:nth-of-type(3) { top: 1px; }
+figure u:nth-of-type(4) { bottom: 1px; }
 figcaption { font-size: 11px; color: var(--quiet); display: flex; justify-content: space-between; gap: 4px;
   overflow: hidden; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figcaption b { color: var(--text); }

@@ -198,13 +198,13 @@ class VolumeMap:
     def _wanted(self) -> MapQuestion | None:
         """The question of the present volume, plane and class; None while they are not known."""
         now, chooser = self._workspace.now, self.chooser
-        if now.tab != "Volume" or now.network is None or now.scan is None or now.choice is None:
+        if now.tab != "Volume" or now.scan is None or now.choice is None:
             return None
         if now.choice.name != now.scan.name:
             return None  # the volume is still to come
         if self.overlay.value != _NETWORK:
             return FileQuestion(now.scan, self._other) if self._other is not None else None
-        if self.target.target is None or now.target is None:
+        if now.network is None or self.target.target is None or now.target is None:
             return None  # what the network says is not known yet
         return VolumeQuestion(
             now.network,

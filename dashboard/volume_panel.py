@@ -11,6 +11,7 @@ from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
 from dashboard.inputs import place_of
 from dashboard.later import attempt, later
+from dashboard.orientation import NEUROLOGICAL, RADIOLOGICAL
 from dashboard.preparation_input import PreparationInput
 from dashboard.scans import Scan
 from dashboard.services import Services
@@ -55,6 +56,8 @@ class VolumePanel:
         self.controls = VolumeControls(self.view)
         # Before the map is made: it hears of a volume when the view has it, and goes over it once.
         workspace.listen("scan choice input reading", self._show)
+        workspace.listen("orientation", lambda: self.view.update(radiological=workspace.radiological))
+        self.view.on_change("radiological", lambda _attr, _old, new: self._turned(bool(new)))
         self.map = VolumeMap(services, workspace, input_bar.inputs, self.view, classes)
         self.preparation = PreparationInput(
             lambda chosen: input_bar.choose(preparation=chosen),
@@ -193,6 +196,9 @@ class VolumePanel:
         if getattr(self.view, name) != index:
             self.view.update(**{name: index})
 
+    def _turned(self, radiological: bool) -> None:
+        self._workspace.change(orientation=RADIOLOGICAL if radiological else NEUROLOGICAL)
+
     def _crosshair_moved(self) -> None:
         """The slice on which the crosshair is becomes the input of all tabs."""
         choice, scan = self._workspace.now.choice, self._workspace.now.scan
@@ -210,6 +216,8 @@ class VolumePanel:
             what = "this slice" if now.input.slice is not None else "the volume"
             text = f"It says of {what}: <b>{escape(said[0])}</b>, "
             text += f"<span style='white-space:nowrap'>{escape(said[1])}</span>"
+        if now.network is None:
+            text = "No network is open: there is no map of what it looked at."
         if text != self.map.says.text:
             self.map.says.text = text
 

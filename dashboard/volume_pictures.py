@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from dashboard.orientation import CONVENTIONS, LETTERS
 from dashboard.plane_picture import (
     BRIGHT,
-    LETTERS,
     QUIET,
     WARM,
     Box,
@@ -44,10 +44,6 @@ _TILT = 2  # degrees from which planes are said to be oblique, as VolumeView doe
 _SPELLED = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "×": "x", "³": "3", "²": "2", "µ": "u", "ß": "ss", "≥": ">="}
 )
-_CONVENTIONS = {
-    True: "Radiological: patient’s left on the right",
-    False: "Neurological: patient’s left on the left",
-}
 
 
 def three_planes(
@@ -116,7 +112,7 @@ def lightbox(
     sheet = Image.new("RGB", (width, bottom + foot.y + _PAD), _PAGE)
     draw = ImageDraw.Draw(sheet)
     convention = (
-        "The patient’s front is on the right" if view.columns == 1 else _CONVENTIONS[look.radiological]
+        "The patient’s front is on the right" if view.columns == 1 else CONVENTIONS[look.radiological]
     )
     draw.text((_PAD, 9), _plain(title), BRIGHT, font(16))
     draw.text((width - _PAD, 11), convention, QUIET, font(13), anchor="ra")
@@ -228,7 +224,7 @@ def _tell(
         notes.space(6)
         _map_bar(notes, scene, look, float(scene.map[ijk]))
     notes.space(6)
-    notes.words(_CONVENTIONS[look.radiological], 13, QUIET)
+    notes.words(CONVENTIONS[look.radiological], 13, QUIET)
     for fact in facts:
         notes.words(fact, 13, QUIET)
 

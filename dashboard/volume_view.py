@@ -134,8 +134,7 @@ class VolumeView(LayoutDOM):
     )
     radiological = Bool(
         default=True,
-        help="The patient's left on the right of the screen in axial and coronal planes; set by the browser, which "
-        "remembers it.",
+        help="The patient's left on the right of the screen in axial and coronal planes; set by the browser too.",
     )
 
     tick = Int(default=0, help="Grows with every update; set after everything else of it.")

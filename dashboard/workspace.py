@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.inputs import Choice, Input
+from dashboard.orientation import RADIOLOGICAL
 from dashboard.scans import Scan
 from vislib.ascent import Preset
 from vislib.attribution import Target
@@ -36,6 +37,7 @@ class Choices:
     choice: Choice | None = None  # which picture or slice is wanted, and ...
     scan: Scan | None = None  # ... the volume that it is or is a slice of, ...
     input: Input | None = None  # ... and the last one that was prepared
+    orientation: str = RADIOLOGICAL  # which way round slices are drawn: one of ORIENTATIONS
     reading: str = ""  # what an upload is called while it is being read ...
     uploaded: str = ""  # ... and the newest one that was
     target: Target | None = None  # what attributions explain; None until the classes are known
@@ -72,6 +74,11 @@ class Workspace:
         log.log({"error": logging.ERROR, "warning": logging.WARNING}.get(kind, logging.DEBUG), "%s", sentence)
         for callback in self._notices:
             callback(sentence, kind)
+
+    @property
+    def radiological(self) -> bool:
+        """Whether slices are drawn with the patient's left on the right."""
+        return self.now.orientation == RADIOLOGICAL
 
     @property
     def network(self) -> Network:

@@ -41,7 +41,7 @@ def test_no_request_breaks_it(arguments: dict[str, list[bytes]]) -> None:
     read, complaints = address.read(arguments)
     for number in (read.unit, read.slice, read.target):
         assert number is None or number >= 0
-    for name in ("network", "layer", "tab", "preset", "input", "plane"):
+    for name in ("network", "layer", "tab", "preset", "input", "plane", "orientation"):
         value = getattr(read, name)
         assert value is None or (value.isprintable() and 0 < len(value) <= 200)
     assert len(complaints) <= len(address.NAMES)

@@ -8,7 +8,8 @@ from PIL import Image
 from volume_making import SAMPLES, box
 
 from dashboard import palettes
-from dashboard.plane_picture import LETTERS, coloured, contour, letters
+from dashboard.orientation import LETTERS, letters
+from dashboard.plane_picture import coloured, contour
 from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
 from dashboard.volume_pictures import _nice_length as nice_length
 from dashboard.volume_pictures import _number as number

@@ -6,6 +6,8 @@
   const {LARGEST_ZOOM, LOOKS, largest, shade} = kit  // of lens.js
 
   const CAPTION = 20, SCALE = 24
+  const SIDES = ["left", "right", "top", "bottom"]
+  const NAMES = {L: "left", R: "right", A: "front", P: "back", S: "top", I: "bottom"}  // of a patient
   const EMPTY = () => new ArrayBuffer(0)
 
   const CSS = `
@@ -20,6 +22,10 @@
     .note { left: 5px; top: 5px; }
     .value { right: 5px; bottom: 5px; }
     .value.above { bottom: auto; top: 5px; }
+    .letter { position: absolute; z-index: 1; pointer-events: none; width: 16px; text-align: center; color: #eef2f5;
+      font: 650 13px/16px var(--bokeh-base-font, sans-serif); text-shadow: 0 0 2px #000, 0 0 3px #000; }
+    .letter:nth-of-type(1) { left: 2px; top: calc(50% - 8px); } .letter:nth-of-type(2) { right: 2px; top: calc(50% - 8px); }
+    .letter:nth-of-type(3) { top: 2px; left: calc(50% - 8px); } .letter:nth-of-type(4) { bottom: 2px; left: calc(50% - 8px); }
     .waiting { left: 50%; top: 50%; transform: translate(-50%, -50%); padding: 2px 10px; }
     .progress { position: absolute; z-index: 1; left: 0; right: 0; top: 0; height: 3px; background: rgba(127, 127, 127, .6); }
     .progress > div { height: 100%; background: var(--accent, #0b7a6b); transition: width .15s linear; }
@@ -119,6 +125,7 @@
       this.window = element(this.stage, "div", "window bone")
       this.canvas = element(this.window, "canvas")
       this.lines = element(this.window, "canvas")
+      this.letters = SIDES.map(() => element(this.window, "b", "letter"))
       this.crosses = ["across", "down"].map((way) => element(this.window, "div", `cross ${way}`))
       this.progress = element(this.window, "div", "progress")
       element(this.progress, "div")
@@ -137,7 +144,7 @@
     // ---- updates
 
     take() {
-      const {model} = this, {picture, colour, signed, note, tick, stale} = model
+      const {model} = this, {picture, colour, signed, note, tick, stale, flipped, letters} = model
       const trouble = []
       const grid = (name, bytes, shape, Type) => {
         if (bytes.byteLength == 0) return null
@@ -153,7 +160,7 @@
       const mask = grid("outline", model.outline, model.outline_shape, Uint8Array)
       for (const map of [smooth, raw]) if (map != null) map.largest ??= largest(map.values, signed)
       const limit = (map) => map == null ? 0 : model.limit > 0 ? model.limit : map.largest
-      this.wanted = {id: ++this.updates, picture, colour, signed, note, tick, stale, trouble, smooth, raw, mask,
+      this.wanted = {id: ++this.updates, picture, colour, signed, note, tick, stale, trouble, smooth, raw, mask, flipped, letters,
                      limits: {smooth: limit(smooth), raw: limit(raw)}}
       if (!this.busy) this.read()
     }
@@ -210,6 +217,20 @@
     get limit() { return this.map?.largest > 0 ? this.model.lens.limit_of(this) : 0 }
     get table() { const {lens} = this.model; return lens.table(this.held.signed ? lens.diverging : lens.palette) }
 
+    get flipped() { return this.held?.flipped ?? false }
+
+    /** A canvas' context, cleared, on which all that is drawn comes out the way round that it is shown. */
+    context_of(canvas) {
+      const context = canvas.getContext("2d")
+      context.setTransform(1, 0, 0, 1, 0, 0)
+      context.clearRect(0, 0, canvas.width, canvas.height)
+      if (this.flipped) context.setTransform(-1, 0, 0, 1, canvas.width, 0)
+      return context
+    }
+
+    /** Where on the window, from 0 to 1, a share of its width is that counts along the arrays' columns; and back. */
+    turned(u) { return this.flipped ? 1 - u : u }
+
     /** Height and width of what is shown, in the picture's own pixels. */
     get shape() {
       const {picture_canvas: picture, colour_canvas: colour, smooth} = this.held ?? {}
@@ -261,9 +282,8 @@
       const shaded = this.shows_map ? this.shaded() : null
       const look = [held?.id, zoom, x, y, lens.show_picture, lens.opacity, lens.smooth, shaded != null, this.keys.map, this.shows_map]
       if (!this.differs("picture", look)) return
-      const context = canvas.getContext("2d"), {width: w, height: h} = canvas
+      const context = this.context_of(canvas), {width: w, height: h} = canvas
       const target = [w * (.5 - x * zoom), h * (.5 - y * zoom), w * zoom, h * zoom]
-      context.clearRect(0, 0, w, h)
       if (held == null) return
       const {picture_canvas: picture} = held
       if (lens.show_picture && picture != null) {
@@ -301,8 +321,7 @@
       const {lines, held} = this, {zoom, x, y} = this.model.lens.aim
       if (fit_canvas(lines, width, height)) this.keys.lines = ""
       if (!this.differs("lines", [held?.id, zoom, x, y])) return
-      const context = lines.getContext("2d"), {width: w, height: h} = lines, ratio = window.devicePixelRatio || 1
-      context.clearRect(0, 0, w, h)
+      const context = this.context_of(lines), {width: w, height: h} = lines, ratio = window.devicePixelRatio || 1
       if (held?.contour == null) return
       const path = new Path2D(), {mask} = held
       path.addPath(held.contour, new DOMMatrix([w * zoom / mask.width, 0, 0, h * zoom / mask.height, w * (.5 - x * zoom), h * (.5 - y * zoom)]))
@@ -337,12 +356,15 @@
       put_text(this.caption, model.caption)
       put_attribute(this.caption, "title", model.caption)
       put_text(this.placeholder, model.placeholder)
+      const letters = held?.letters ?? []
+      this.letters.forEach((el, side) => put_text(el, filled ? letters[side] ?? "" : ""))
       put_text(this.chips.waiting, filled && this.dimmed ? "updating…" : "")
       const notes = held == null ? [] : this.notes()
       put_text(this.chips.note, notes.join(" · "))
       this.progress.hidden = model.progress >= 1
       this.progress.firstChild.style.width = `${100 * model.progress}%`
       const said = [model.description || model.caption || "A picture with a map over it", ...notes]
+      if (letters.length > 0) said.push(`the patient's ${NAMES[letters[0]]} is on the left`)
       if (this.dimmed) said.push("updating")
       if (!filled) said.push(model.placeholder)
       put_attribute(this.stage, "aria-label", said.filter((words) => words != "").join(": "))
@@ -366,7 +388,7 @@
     follow() {
       const {lens} = this.model, {hover_x: fx, hover_y: fy} = lens, {zoom, x, y} = lens.aim
       const {width, height} = this.window_box
-      const [u, v] = [(fx - x) * zoom + .5, (fy - y) * zoom + .5]
+      const [u, v] = [this.turned((fx - x) * zoom + .5), (fy - y) * zoom + .5]
       const shown = fx >= 0 && fy >= 0 && this.held != null && !this.held.empty && u >= 0 && u <= 1 && v >= 0 && v <= 1
       for (const el of this.crosses) el.hidden = !shown
       this.window.style.setProperty("--x", `${(u * width).toFixed(1)}px`)
@@ -406,10 +428,10 @@
       this.stage.addEventListener("keydown", (event) => { if (this.press(event)) event.preventDefault() })
     }
 
-    /** Where an event is in the window, 0 to 1. */
+    /** Where an event is in the window, 0 to 1, along the arrays' columns and rows. */
     within({clientX, clientY}) {
       const {left, top, width, height} = this.window.getBoundingClientRect()
-      return [(clientX - left) / width, (clientY - top) / height]
+      return [this.turned((clientX - left) / width), (clientY - top) / height]
     }
 
     zoom_to(wanted, u = .5, v = .5) {
@@ -467,7 +489,8 @@
       if (key == "+" || key == "=") return this.zoom_to(zoom * 1.5)
       if (key == "-") return this.zoom_to(zoom / 1.5)
       if (zoom == 1) return false
-      const way = {ArrowLeft: [-.1, 0], ArrowRight: [.1, 0], ArrowUp: [0, -.1], ArrowDown: [0, .1]}[key]
+      const right = this.flipped ? -.1 : .1
+      const way = {ArrowLeft: [-right, 0], ArrowRight: [right, 0], ArrowUp: [0, -.1], ArrowDown: [0, .1]}[key]
       if (way != null) this.pan(...way)
       else if (key == "0") lens.look(1, .5, .5)
       return way != null || key == "0"
@@ -484,6 +507,7 @@
     lens: [AnyRef()],
     picture: [Bytes, EMPTY], map: [Bytes, EMPTY], map_shape: [List(Int), []], raw: [Bytes, EMPTY], raw_shape: [List(Int), []],
     signed: [Bool, false], limit: [Float, 0], colour: [Bytes, EMPTY], outline: [Bytes, EMPTY], outline_shape: [List(Int), []],
+    flipped: [Bool, false], letters: [List(Str), []],
     tick: [Int, 0], ack: [Int, 0], stale: [Bool, false], progress: [Float, 1], show_overlay: [Bool, true],
     caption: [Str, ""], note: [Str, ""], placeholder: [Str, ""], description: [Str, ""],
   }), "dashboard.overlay")

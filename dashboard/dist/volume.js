@@ -32,7 +32,6 @@
       this.gesture = null
       this.turn = 0            // pixels that the wheel has turned since the last slice
       this.sight = {zoom: 1, centre: [0, 0, 0]}
-      this.model.recall()
     }
 
     connect_signals() {

@@ -10,7 +10,6 @@
   const REST = 120                            // ms for which the crosshair rests before its planes are asked for
   const PIECE = 4                             // ms of work before the browser may do something else
   const DEEP = 8                              // slices that are copied at once
-  const KEPT = "vislib-radiological"
 
   function codes_of(bytes, voxels) {
     if (bytes.byteLength == 0) return null
@@ -116,9 +115,6 @@
       this.connect(p.sharp.change, () => { this.take_sharp() })
       for (const name of INDICES) this.connect(p[name].change, () => { this.expect() })
       this.connect(p.k.change, () => { this.look_near() })
-      this.connect(p.radiological.change, () => {
-        try { localStorage.setItem(KEPT, this.radiological) } catch { /* storage is switched off */ }
-      })
     }
 
     // ---- updates
@@ -267,12 +263,6 @@
     }
 
     // ---- what a person changes
-
-    recall() {
-      let kept = null
-      try { kept = localStorage.getItem(KEPT) } catch { /* storage is switched off */ }
-      if (kept != null) this.radiological = kept == "true"
-    }
 
     /** Puts the crosshair on a voxel, of which some axes may be left out. */
     move(ijk) {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vislib.errors import NetworkError, VislibError
 from vislib.freezing import frozen
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
-from vislib.patching import AfterActivation, Patch
+from vislib.patching import AfterActivation, BeforeActivation, Patch
 from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record
 from vislib.standardisation import Standardisation
 
@@ -225,7 +225,7 @@ class Network:
             # A module used twice counts once; another thread that runs `module` itself is none of ours.
             if called in captured or threading.get_ident() != owner:
                 return
-            tensor = first_tensor(output)
+            tensor = before.leave(called) if called in inside else first_tensor(output)
             if tensor is not None:
                 captured[called] = tensor.clone()
             if len(captured) == len(asked):
@@ -243,13 +243,19 @@ class Network:
 
             return hook
 
-        after = AfterActivation()
+        def enter(called: nn.Module, _inputs: Any) -> None:
+            if threading.get_ident() == owner:
+                before.enter(called)
+
+        inside = {self._captures[layer.name] for layer in self.layers.values() if layer.inside} & asked.keys()
+        before, after = BeforeActivation(), AfterActivation()
         with self._lock:
             # Read first, patched then: what a layer puts out is its own.
             handles = [part.register_forward_hook(keep) for part in asked]
+            handles += [part.register_forward_pre_hook(enter) for part in inside]
             handles += [self._captures[layer.name].register_forward_hook(put(layer)) for layer in patches]
             try:
-                with after if patches else nullcontext():
+                with after if patches else nullcontext(), before if inside else nullcontext():
                     self._forward(prepared)
             except _ReachedError:
                 pass

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Patch = Callable[[Tensor], Tensor]
@@ -37,6 +37,35 @@ def is_activation(func: Callable[..., Any]) -> bool:
 def first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The tensor that an activation is applied to."""
     return args[0] if args else kwargs.get("input")
+
+
+class BeforeActivation(TorchFunctionMode):
+    """Keeps what goes into the last activation of each module that is being called, inside the `with`, in this thread.
+
+    Of modules that end in an activation of their own: that is what they computed before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._within: dict[nn.Module, Tensor | None] = {}
+
+    def enter(self, module: nn.Module) -> None:
+        """The module is about to be called."""
+        self._within[module] = None
+
+    def leave(self, module: nn.Module) -> Tensor | None:
+        """What went into its last activation; None where there was none."""
+        return self._within.pop(module, None)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._within and is_activation(func):
+            source = first_argument(args, kwargs)
+            # A copy, since the activation may work in place.
+            self._within = dict.fromkeys(self._within, source.clone())
+        return func(*args, **kwargs)
 
 
 class AfterActivation(TorchFunctionMode):

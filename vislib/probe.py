@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vislib.axes import channels_first, follow, mark_maps
+from vislib.fused import is_plain
 from vislib.patching import first_argument, is_activation
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -16,6 +18,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 LOGITS = "logits"
 # A container of this share of all convolutions, or more, is the network's trunk (`features`), not a block.
 TRUNK = 0.8
+# What may stand between a module's activation and its end without changing a value.
+_IDLE = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone", "to"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Layer:
     spatial: tuple[int, ...]  # () for dense layers and flat logits
     capture: str  # dotted path of the module whose output is read, "" for the root
     activated: bool = False  # an activation such as ReLU is the first to see that output
+    inside: bool = False  # that module ends in an activation of its own: what goes into it is read
+    odd: str = ""  # how it is read otherwise than layers are: "before its norm" or "after its own function"
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,12 @@ class Call:
     order: int
     is_tensor: bool  # the output is one tensor, not a tuple or dict
     shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # of the first input, () where there is no tensor
     taken: tuple[int, int] | None  # token of the first input
     given: tuple[int, int]  # token of the output
     origin: frozenset[str]  # the convolutions that the output comes from with no other convolution between
+    channels_first: bool  # the channels are the second axis, as far as that is known
+    active: bool  # the output comes out of an activation
     activated: bool = False  # an activation is applied to the output
 
 
@@ -90,11 +99,24 @@ class _Provenance(TorchFunctionMode):
         result = func(*args, **kwargs)
         made = [t for t in tensors_in(result) if not isinstance(t, nn.Parameter)]
         if made:
-            origins = [_origin(t) for t in tensors_in((args, kwargs))]
+            given = list(tensors_in((args, kwargs)))
+            origins = [_origin(t) for t in given]
             origin = frozenset().union(*origins) if origins else frozenset()
+            active = is_activation(func) or (_is_idle(func) and any(_is_active(t) for t in given))
+            follow(func, args, kwargs, given, made)
             for tensor in made:
                 tensor.__dict__["vislib_origin"] = origin
+                tensor.__dict__["vislib_active"] = tensor._version if active else None
         return result
+
+
+def _is_idle(func: Callable[..., Any]) -> bool:
+    return getattr(func, "__name__", "") in _IDLE
+
+
+def _is_active(tensor: Tensor) -> bool:
+    """Whether the tensor's present values come out of an activation."""
+    return tensor.__dict__.get("vislib_active") == tensor._version
 
 
 def _origin(tensor: Tensor) -> frozenset[str]:
@@ -117,6 +139,7 @@ def record(module: nn.Module, forward: Callable[[], Any]) -> list[Call]:
                 return
             if isinstance(called, CONVOLUTIONS):
                 tensor.__dict__["vislib_origin"] = frozenset({name})
+                mark_maps(tensor)
             source = first_tensor(inputs)
             calls[name] = Call(
                 name=name,
@@ -124,9 +147,12 @@ def record(module: nn.Module, forward: Callable[[], Any]) -> list[Call]:
                 order=len(calls),
                 is_tensor=isinstance(output, Tensor),
                 shape=tuple(tensor.shape),
+                input_shape=() if source is None else tuple(source.shape),
                 taken=None if source is None else token(source),
                 given=token(tensor),
                 origin=_origin(tensor),
+                channels_first=channels_first(tensor),
+                active=_is_active(tensor),
             )
 
         return hook
@@ -146,7 +172,9 @@ def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Lay
 
     The calls come from a probe with `batch` images of `axes` spatial axes.
     """
-    maps = [c for c in calls if c.name and len(c.shape) == axes + 2 and c.shape[0] == batch]
+    maps = [
+        c for c in calls if c.name and len(c.shape) == axes + 2 and c.shape[0] == batch and c.channels_first
+    ]
     root = next(c for c in calls if not c.name)
     convs = {c.name: c for c in maps if isinstance(c.module, CONVOLUTIONS) and c.given != root.given}
     found = dict.fromkeys(convs, "conv")
@@ -172,8 +200,18 @@ def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Lay
 
 
 def _layer(call: Call, kind: str, norm: Call | None) -> Layer:
-    read = norm if norm is not None and norm.shape == call.shape else call
-    return Layer(call.name, kind, call.shape[1], call.shape[2:], read.name, read.activated)
+    """A convolution is read after its batch norm, and both before their activation, also where that is inside."""
+    read, odd, inside = call, "", False
+    if kind != "block" and not is_plain(call.module, call.input_shape):
+        inside = call.active
+        odd = "" if inside else "after its own function"
+    elif norm is not None and norm.shape == call.shape:
+        plain = is_plain(norm.module, norm.input_shape)
+        inside = not plain and norm.active
+        read, odd = (norm, "") if plain or inside else (call, "before its norm")
+    return Layer(
+        call.name, kind, call.shape[1], call.shape[2:], read.name, read.activated and not inside, inside, odd
+    )
 
 
 def _blocks(maps: Iterable[Call], convs: Mapping[str, Call]) -> tuple[list[str], dict[str, str]]:

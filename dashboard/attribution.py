@@ -41,6 +41,7 @@ class AttributionPanel:
         self._lay_out()
         self.add.on_click(self._add_clicked)
         workspace.listen("network target", self._offer_layers)
+        workspace.listen("choice", self._dim)
         workspace.listen("input", self._show_input)
         workspace.listen("orientation", self._turn)
         self.orientation.on_click(self._turn_clicked)
@@ -163,12 +164,21 @@ class AttributionPanel:
             overlay.placeholder = "no network is open"
         self.caption.text = _NO_NETWORK
 
+    def _dim(self) -> None:
+        """Another input is being prepared: what is shown is of the one before."""
+        if self._workspace.preparing:
+            self.picture.stale = True
+            for card in self.cards:
+                card.dim()
+
     def _show_input(self) -> None:
         one = self._workspace.now.input
         if one is None:
             self.picture.clear()
             self.caption.text = "" if self._workspace.now.network is not None else _NO_NETWORK
             self.orientation.visible = False
+            for card in self.cards:
+                card.clear()
             return
         self.picture.description = f"The input as the network sees it: {one.words}"
         self.picture.show(
@@ -203,7 +213,7 @@ class AttributionPanel:
         self.classes.tick()
         for card in self.cards:
             card.tick()
-        if self.classes.settled and self.check.wanted():
+        if self.classes.settled and self.check.wanted(self.cards):
             self.check.begin(self.cards)
         self.check.tick()
 

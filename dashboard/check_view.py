@@ -22,7 +22,10 @@ from vislib.attribution import Target
 from vislib.evaluation import Check, CheckProgress, Verdict, check, verdict
 from vislib.jobs import Job
 from vislib.network import Network
+from vislib.parameters import Value
 from vislib.volumes import PLANES
+
+Settings = tuple[str, str | None, dict[str, Value]]  # name, layer and parameters of a method
 
 _COLOURS = tuple(Colorblind[8][at] for at in (0, 1, 3, 6, 5, 4))  # no yellow, which white swallows
 _GREY = "#8a94a1"
@@ -41,6 +44,7 @@ class CheckView:
         self._shown: CheckProgress | None = None
         self._of: tuple[Network, str, Target] | None = None  # the input's key: planes of a volume share it
         self._plane = ""  # of the slices that its maps are drawn as; "" where they are none
+        self._methods: list[Settings] = []  # of what was found
         self._thumbnails: dict[int, tuple[np.ndarray, str]] = {}  # by the map's identity
         self.start = Button(name="check-start", label="Check again", width=104, margin=0)
         self.stop = Button(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
@@ -124,15 +128,21 @@ class CheckView:
         if self._of is None or self._current:
             return
         self._answers.stop(self._job)
-        self._job = self._of = self._shown = None
-        self.table.text = self.strips.text = ""
-        self.curves.visible = False
+        self._job = self._of = None
+        self._clear()
         self.stop.disabled = True
         self.state.text = _INVITATION
 
-    def wanted(self) -> bool:
-        """Whether somebody looks at it and the present question is not checked nor being checked."""
-        return bool(self.root.visible) and not self._current
+    def _clear(self) -> None:
+        self._shown = None
+        self.table.text = self.strips.text = ""
+        self.curves.visible = False
+        for source in self.sources.values():
+            source.data = {name: [] for name in source.data}
+
+    def wanted(self, cards: Sequence[MethodCard]) -> bool:
+        """Whether somebody looks at it and what the cards ask is not checked nor being checked."""
+        return bool(self.root.visible) and not (self._current and self._methods == _settings(cards))
 
     def begin(self, cards: Sequence[MethodCard]) -> None:
         """Check the methods of these cards on the present input and target."""
@@ -141,17 +151,18 @@ class CheckView:
             self._workspace.notify("There is nothing to check yet: choose an input first.", "warning")
             return
         network, one, target = now.network, now.input, now.target
-        self._of = network, one.key, target
+        self._of, self._methods = (network, one.key, target), _settings(cards)
         asked = [card.chooser.settings for card in cards if not card.chooser.chosen.check(network)]
+        self._answers.stop(self._job)
+        self._job = None
+        self._clear()
         if not asked:
             self._workspace.notify("None of the methods shown can be asked of this network.", "warning")
             return
-        self._answers.stop(self._job)
         image = torch.from_numpy(one.image)
         self._plane = (
             one.plane if one.slice is not None or one.scan is None else PLANES[0]
         )  # as `plane_of` cuts it
-        self._shown = None
         self._job = self._answers.run(
             f"check of {one.words}",
             lambda: check(network, image, target, asked, one.mask),
@@ -234,6 +245,10 @@ class CheckView:
     def close(self) -> None:
         """The browser has gone."""
         self._answers.stop(self._job)
+
+
+def _settings(cards: Sequence[MethodCard]) -> list[Settings]:
+    return [card.chooser.settings for card in cards]
 
 
 def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str, str], ended: bool) -> str:

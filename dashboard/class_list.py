@@ -109,16 +109,30 @@ class ClassList:
         self.against.on_change("value", self._against_chosen)
         self._workspace.listen("network", self._forget)
         self._workspace.listen("input", self.ask)
+        self._workspace.listen("choice", self._fade)
         self._workspace.listen("target", self._show)
         self._workspace.listen("unit layer", self._follow_unit)
 
     def _forget(self) -> None:
         """Another network: its classes are other ones, and an answer of the old one's is none of its."""
         self._answers.stop(self._job)
-        self._job = self._shown = None
+        self._job = None
         self._by_hand = False
-        self.fade.css = _FADED
+        self._clear()
         self._workspace.change(target=None)
+
+    def _clear(self) -> None:
+        """Say nothing: no answer is known that is true of what is chosen."""
+        self._shown, self._listed = None, []
+        self._showing = True
+        try:
+            self.list.update(active=None, labels=[])
+            self.bars.css = ""
+            self.search.update(visible=False, completions=[])
+            self.kind.update(options=[*_KINDS], value=_KINDS[0])
+            self.against.update(options=[_NOTHING], value=_NOTHING)
+        finally:
+            self._showing = False
 
     def close(self) -> None:
         """The browser has gone: nobody waits for an answer, and the last input is let go."""
@@ -131,6 +145,7 @@ class ClassList:
         self._answers.stop(self._job)
         self._job = None
         if now.network is None or now.input is None:
+            self._clear()
             return
         network, one = now.network, now.input
         self.fade.css = _FADED  # what is shown was said of another input
@@ -139,6 +154,10 @@ class ClassList:
         self._job = self._answers.run(
             f"classes of {one.words}", lambda: classify(network, one), interactive=True
         )
+
+    def _fade(self) -> None:
+        if self._workspace.preparing:
+            self.fade.css = _FADED
 
     @property
     def by_hand(self) -> bool:
@@ -166,7 +185,9 @@ class ClassList:
             return
         if job.state == "failed":
             self._job = None
+            self._clear()
             self._workspace.notify(job.error or "The input could not be classified.")
+            return
         found = job.history.result
         if found is None or found is self._shown or found.input is not self._workspace.now.input:
             return

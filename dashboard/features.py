@@ -94,8 +94,7 @@ class Features:
             return
         if self._workspace.now.opened is not None:
             run = self._services.in_memory(self._workspace.now.opened)
-            if run is not None:
-                self._take([run])
+            self._take([run] if run is not None else [])
             return
         self._open_spec(self.spec())
 
@@ -106,6 +105,7 @@ class Features:
             self._take([self._services.run(self._workspace.network, spec, start=True)])
         except VislibError as error:
             self._workspace.notify(str(error))
+            self._take([])  # what was shown is another layer's or network's
 
     def _take(self, runs: list[Run]) -> None:
         for run in runs:
@@ -119,6 +119,8 @@ class Features:
     def _arrange(self) -> None:
         """Lay the cells out anew; sorted by objective they come from every run of the layer with these settings."""
         if self.run is None:
+            self.grid.show([], self._captions)
+            self.unit.clear()
             return
         by_score = self._workspace.now.sort == SORTS[1]
         runs = self._siblings() if by_score and self._workspace.now.opened is None else [self.run]

@@ -141,6 +141,7 @@ class Grid:
 
     def show(self, cells: Sequence[Cell], captions: Callable[[Cell], str]) -> None:
         """Show these cells from now on, captioned by `captions`."""
+        others = list(cells) != self.cells
         self.cells, self._seen, self._told = list(cells), (), ()
         across = columns(len(self.cells))
         self.mosaic.update(
@@ -151,8 +152,10 @@ class Grid:
             badges=[""] * len(self.cells),
         )
         self.source.data = {"unit": [cell.unit for cell in self.cells], **self._numbers()}
-        if all(cell.run.history.latest is None for cell in self.cells):
-            self.mosaic.clear()
+        if others:  # the picture of other cells under these captions would be taken for theirs
+            self.pump.drop()
+            if self.mosaic.frame:
+                self.mosaic.clear()
         self.update()
 
     def select(self, cell: Cell) -> None:

@@ -11,6 +11,7 @@ from dashboard.later import later
 from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib.errors import VislibError
+from vislib.network import Network
 
 _JS = Path(__file__).parent / "js"
 
@@ -84,12 +85,15 @@ class Header:
         network, layer = self._workspace.now.network, self._workspace.now.layer
         if network is None or not layer:
             return
+        if self._workspace.loading:
+            called = escape(Path(self._workspace.now.network_name).stem)
+            self._say(f"<b>{called}</b> is being loaded; until then the page shows {escape(network.name)}")
+            return
         shape = " x ".join(str(side) for side in network.input_shape)
         known = network.layer(layer)
         about = f"{network.layers['logits'].channels} classes, input {shape} · <b>{escape(layer)}</b> "
         about += f"{known.channels} units"
-        self.about.text = about
-        self.about.html_attributes = {"title": re.sub("<[^>]*>", "", about)}
+        self._say(about)
         document = self.about.document
         if not known.spatial or document is None:
             return
@@ -101,13 +105,18 @@ class Header:
                 return  # then nothing is said of it: the picture does not depend on it
             size, stride = " x ".join(map(str, seen.size)), max(seen.stride)
             text = f"{about}, each sees {size} px, {stride} apart"
-            later(document, lambda: self._saw(layer, text))
+            later(document, lambda: self._saw(network, layer, text))
 
         self._services.painter.submit(probe)
 
-    def _saw(self, layer: str, text: str) -> None:
-        if layer == self._workspace.now.layer:
-            self.about.text = text
+    def _say(self, about: str) -> None:
+        self.about.text = about
+        self.about.html_attributes = {"title": re.sub("<[^>]*>", "", about)}
+
+    def _saw(self, network: Network, layer: str, text: str) -> None:
+        now = self._workspace.now
+        if (network, layer) == (now.network, now.layer) and not self._workspace.loading:
+            self._say(text)
 
 
 def _labelled(groups: dict[str, list[str]]) -> dict[str, list[tuple[str, str]]]:

@@ -45,6 +45,11 @@ class Choice:
     time: int = 0
     preparation: Preparation = STORED
 
+    @property
+    def subject(self) -> tuple[object, ...]:
+        """All but the place in a volume."""
+        return self.name, self.fit, self.time, self.preparation
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:

@@ -100,8 +100,8 @@ class MethodCard:
         """Compute the map of the present input and target; what is shown is dimmed until it has come."""
         now = self._workspace.now
         if now.tab != "Attribution" or now.network is None or now.input is None or now.target is None:
-            if self._shown is not None and now.tab == "Attribution":
-                self.overlay.stale = True
+            if now.tab == "Attribution":
+                self.dim()
             return
         chooser = self.chooser
         question = Question(
@@ -117,11 +117,22 @@ class MethodCard:
         if problem:
             self._refuse(problem)
             return
-        if self._shown is not None or self.overlay.tick:
-            self.overlay.stale = True
+        self.dim()
         self.overlay.placeholder = "computing …"
         self._answer = self._answers.ask(question)
         self.tick()
+
+    def dim(self) -> None:
+        """What is shown answers an older question."""
+        if self._shown is not None:
+            self.overlay.stale = True
+            self.foot.css_classes = ["old"]
+
+    def clear(self) -> None:
+        """Show nothing: there is nothing to ask about."""
+        self.close()
+        self.forget()
+        self._refuse("waiting for an input")
 
     def _look_elsewhere(self, question: Question) -> None:
         """Show another plane of the same volume's map: nothing is computed for it."""
@@ -197,8 +208,7 @@ class MethodCard:
         if not result.done:
             words.append(state or f"{result.step / max(1, result.steps):.0%}".replace("%", " %"))
         text = " · ".join([*words, *(escape(note) for note in result.notes)])
-        self.foot.html_attributes = {"title": " ".join(result.notes)}
-        self.foot.text = text
+        self.foot.update(html_attributes={"title": " ".join(result.notes)}, text=text, css_classes=[])
 
     def _stop(self) -> None:
         self._answers.stop(self._answer.job if self._answer is not None else None)

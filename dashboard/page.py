@@ -113,7 +113,7 @@ class Page:
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
         self.workspace.listen(
-            "network_name layer unit tab preset input target orientation", self._write_address
+            "network_name opened_name layer unit tab preset input target orientation", self._write_address
         )
         self.workspace.listen("uploaded", self._show_upload)
         self.tabs.on_change("active", self._tab_chosen)
@@ -196,15 +196,15 @@ class Page:
                 self.input_bar.asked(self._asked)
             else:
                 self.status.say("")
-                self.workspace.change(network_name=self._loaded_name)
+                self.workspace.change(network_name=now.opened_name)
             return
-        self._loaded_name = name
         asked, self._asked = self._asked, address.Address()
         layer, unit = self._asked_place(network, asked)
         preset = self._asked_preset(network, asked)
         self.input_bar.asked(asked)
         self.workspace.change(
             network=network,
+            opened_name=name,
             layer=layer,
             unit=unit,
             page=unit // now.page_size,
@@ -215,8 +215,6 @@ class Page:
         self._ask_target(network, asked)
         if not self.features.ready:
             self.features.begin()
-
-    _loaded_name = ""
 
     def _asked_place(self, network: Network, asked: address.Address) -> tuple[str, int]:
         layer = network.opening
@@ -263,7 +261,7 @@ class Page:
 
     def _write_address(self) -> None:
         now = self.workspace.now
-        if now.network is None:
+        if now.network is None or self.workspace.loading:  # of two networks, it would name neither's view
             return
         preset = now.preset.name if now.preset is not None and now.preset.name in PRESETS else None
         place = self.input_bar.place
@@ -287,12 +285,13 @@ class Page:
         run = self._services.run(network, stored.spec, start=False)
         if resume:
             run.start()
-        name = self._loaded_name = self._services.name_of(network)
+        name = self._services.name_of(network)
         preset = stored.spec["preset"]
         chosen = self.workspace.now.preset if isinstance(preset, list) else Preset.from_dict(preset)
         self.workspace.change(
             network_name=name,
             network=network,
+            opened_name=name,
             layer=run.layer,
             unit=run.units[0],
             opened=run.id,
@@ -329,7 +328,7 @@ class Page:
             self.volume.tick()
         elif self._ticks % _RUNS_TICKS == 0:
             self.runs.update()
-        if self._ticks % _SLOW_TICKS == 0 and self.features.run is not None:
+        if self._ticks % _SLOW_TICKS == 0 and not self.workspace.loading:
             self.status.update(self.features.run)
 
     def close(self) -> None:

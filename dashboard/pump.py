@@ -50,6 +50,7 @@ class FramePump:
         self._waiting: tuple[Callable[[], bytes], Callable[[], None] | None] | None = None
         self._busy = False  # a frame is being made, or its callback is outstanding
         self._closed = False
+        self._dropped = 0  # how often what was on its way became worthless
         # Ticks go on from where another pump of the same screen stopped: an equal tick would change nothing.
         self.sent = self._acked = screen.tick
         self._sent_at = clock()
@@ -85,8 +86,9 @@ class FramePump:
             if self._waiting is None or not self._open():
                 return
             work, self._waiting, self._busy = self._waiting, None, True
+            subject = self._dropped
         try:
-            self._executor.submit(self._make, *work)
+            self._executor.submit(self._make, subject, *work)
         except RuntimeError:  # the executor has been shut down
             self.close()
 
@@ -95,7 +97,13 @@ class FramePump:
             self._acked = self.sent - self._in_flight + 1
         return not (self._closed or self._busy or self.sent - self._acked >= self._in_flight)
 
-    def _make(self, make: Callable[[], bytes], published: Callable[[], None] | None) -> None:
+    def drop(self) -> None:
+        """Send nothing of what was offered so far: the screen is to show something else from now on."""
+        with self._lock:
+            self._waiting = None
+            self._dropped += 1
+
+    def _make(self, subject: int, make: Callable[[], bytes], published: Callable[[], None] | None) -> None:
         try:
             frame = make()
         except Exception:
@@ -104,14 +112,19 @@ class FramePump:
                 self._busy = False
             return
         try:
-            self._document.add_next_tick_callback(partial(self._publish, frame, published))
+            self._document.add_next_tick_callback(partial(self._publish, subject, frame, published))
         except Exception:
             # A document whose session was destroyed takes no more callbacks.
             self.close()
 
-    def _publish(self, frame: bytes, published: Callable[[], None] | None) -> None:
+    def _publish(self, subject: int, frame: bytes, published: Callable[[], None] | None) -> None:
         with self._lock:
             self._busy = False
+            dropped = subject != self._dropped
+        if dropped:
+            self.advance()
+            return
+        with self._lock:
             if self._closed:
                 return
             # The screen may have been cleared meanwhile, which takes a tick too.

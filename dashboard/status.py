@@ -59,8 +59,7 @@ class Status:
 
     def update(self, run: Run | None) -> None:
         """Show what the run does and how many climb in all."""
-        if run is not None:
-            self.say(describe(run))
+        self.say(describe(run) if run is not None else "Nothing climbs.")
         climbing = len(self._services.climbing())
         text = f"{climbing} run{'s' if climbing != 1 else ''} climbing" if climbing else "idle"
         problem = self._services.store.problem

@@ -199,6 +199,7 @@ FOOT = (
     + """
 :host { color: var(--quiet); font-size: 11.5px; line-height: 24px; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; font-variant-numeric: tabular-nums; min-width: 0; }
+:host(.old) { opacity: .45; }
 div.bk-clearfix { display: block; overflow: hidden; text-overflow: ellipsis; }
 """
 )

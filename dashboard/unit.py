@@ -193,6 +193,22 @@ class UnitView:
             self.slider.value = max(0, min(run.step, run.steps))
         self.update()
 
+    def clear(self) -> None:
+        """Show nothing: there is no run."""
+        self._run, self._row, self._sent = None, 0, {}
+        self.compare.active = False
+        self.film.open("")
+        _put(self.source, {"step": [], "score": []})
+        self._empty_plot()
+        self.title.text = ""
+
+    def _empty_plot(self) -> None:
+        _put(self.curve_source, {"step": [], "score": []})
+        _put(self.marks, {"step": [], "score": [], "color": []})
+        self.curve.x_range.end = max(1, self._run.steps if self._run is not None else 1)
+        self.curve.y_range.update(start=0, end=1)
+        self.jumps["became-argmax"].disabled = True
+
     def update(self) -> None:
         """Send what is new: kept pictures, the curve, the marks."""
         run, row = self._run, self._row
@@ -254,12 +270,10 @@ class UnitView:
     def _send_film(self, run: Run, row: int, patience: float = _PATIENCE) -> None:
         film = run.history.film(row)
         kept = {step: len(picture) for step, _, picture in film}
+        _put(self.source, {"step": [*kept], "score": [score for _, score, _ in film]})
         fresh = [shot for shot in film if self._sent.get(shot[0]) != len(shot[2])]
         if not fresh and self._sent.keys() == kept.keys():
             return
-        known = {"step": [*kept], "score": [score for _, score, _ in film]}
-        if known != self.source.data:
-            self.source.data = known
         until, looked_at = time.monotonic() + patience, self._looked_at()
         self._sent = {step: size for step, size in self._sent.items() if step in kept}
         rows = []
@@ -278,15 +292,13 @@ class UnitView:
     def _send_curve(self, run: Run, row: int) -> None:
         steps, scores = run.history.series("score")
         if not len(steps):
-            self.curve_source.data = {"step": [], "score": []}
-            self.marks.data = {"step": [], "score": [], "color": []}
+            self._empty_plot()
             self.title.text = f"<b>{_called(run, row)}</b> · waiting for its first frame"
             return
         sparse = np.linspace(0, len(steps) - 1, min(len(steps), _CURVE_POINTS))
         some = np.unique(sparse.astype(int))
         curve = {"step": steps[some], "score": scores[some, row]}
-        if any(not np.array_equal(curve[name], self.curve_source.data[name]) for name in curve):
-            self.curve_source.data = curve
+        if _put(self.curve_source, curve):
             low, high = float(np.nanmin(curve["score"])), float(np.nanmax(curve["score"]))
             pad = 0.06 * (high - low) or 1.0
             self.curve.x_range.end = max(1, run.steps)
@@ -304,9 +316,16 @@ class UnitView:
             "score": [float(scores[place, row]) for place in at],
             "color": [color for _, color in marked],
         }
-        if marks != self.marks.data:
-            self.marks.data = marks
+        _put(self.marks, marks)
         self.title.text = _describe(Cell(run, row), float(scores[-1, row]), int(steps[-1]))
+
+
+def _put(source: ColumnDataSource, data: dict[str, Any]) -> bool:
+    """Give a source other data, unless it has them: each change is a message. Whether it was changed."""
+    others = any(not np.array_equal(data[name], source.data[name]) for name in data)
+    if others:
+        source.data = data
+    return others
 
 
 def _plane_slider(plane: str, axis: str) -> Slider:

@@ -22,8 +22,9 @@ SORTS = ("unit number", "objective reached")
 class Choices:
     """The choices themselves; `units` of the layer are shown a page at a time."""
 
-    network_name: str = ""
-    network: Network | None = None
+    network_name: str = ""  # the one that is wanted ...
+    network: Network | None = None  # ... and the one that is open, ...
+    opened_name: str = ""  # ... under its own name
     layer: str = ""
     unit: int = 0
     page: int = 0
@@ -79,6 +80,17 @@ class Workspace:
     def radiological(self) -> bool:
         """Whether slices are drawn with the patient's left on the right."""
         return self.now.orientation == RADIOLOGICAL
+
+    @property
+    def loading(self) -> bool:
+        """Whether another network is wanted than the one that is open."""
+        return self.now.network_name != self.now.opened_name
+
+    @property
+    def preparing(self) -> bool:
+        """Whether another picture or volume is wanted than the last one that was prepared; its slices go by at once."""
+        choice, one = self.now.choice, self.now.input
+        return choice is not None and one is not None and choice.subject != one.choice.subject
 
     @property
     def network(self) -> Network:

@@ -1,10 +1,12 @@
-"""The rail: the network's layers in execution order."""
+"""The rail: the network's layers in execution order, and what must be known of the network."""
+
+from html import escape
 
 from bokeh.models import Column, Div, RadioButtonGroup
 
 from dashboard import styles
 from dashboard.workspace import Workspace
-from vislib.network import Layer
+from vislib.network import Layer, Network
 
 _NAME_WIDTH = 18
 
@@ -17,7 +19,7 @@ def _label(layer: Layer) -> str:
 
 
 class Rail:
-    """Layer list: one line a layer with its number of units."""
+    """Layer list, one line a layer with its number of units, and below it the network's notes."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -30,7 +32,15 @@ class Rail:
             stylesheets=[styles.RAIL],
             margin=0,
         )
-        self.root = Column(self.heading, self.list, name="rail", sizing_mode="stretch_both")
+        self.notes = Div(
+            name="network-notes",
+            text="",
+            visible=False,
+            sizing_mode="stretch_width",
+            stylesheets=[styles.NETWORK_NOTES],
+            margin=0,
+        )
+        self.root = Column(self.heading, self.list, self.notes, name="rail", sizing_mode="stretch_both")
         self._names: list[str] = []
         self._showing = False
         self.list.on_change("active", self._chosen)
@@ -44,6 +54,7 @@ class Rail:
         now = self._workspace.now
         if now.network is None:
             return
+        self._note(now.network)
         self._showing = True
         try:
             self._names = list(now.network.layers)
@@ -54,3 +65,12 @@ class Rail:
             self.list.active = self._names.index(now.layer) if now.layer in self._names else None
         finally:
             self._showing = False
+
+    def _note(self, network: Network) -> None:
+        """Say what the page must say of the network; a caution, which every answer shares, in amber."""
+        lines = [
+            f"<p{' class=caution' if note in network.cautions else ''}>{escape(note)}</p>"
+            for note in network.notes
+        ]
+        self.notes.text = "".join(lines)
+        self.notes.visible = bool(lines)

@@ -51,6 +51,17 @@ RAIL = (
 """
 )
 
+NETWORK_NOTES = (
+    BASE
+    + """
+:host { flex: none; max-height: 45%; overflow-y: auto; scrollbar-width: thin; border-top: 1px solid var(--line); }
+div.bk-clearfix { padding: 8px 12px 10px 11px; }
+p { margin: 0 0 6px; font-size: 11.5px; line-height: 1.4; color: var(--quiet); overflow-wrap: anywhere; }
+p:last-child { margin: 0; }
+p.caution { color: var(--warm); }
+"""
+)
+
 QUIET = BASE + ":host { color: var(--quiet); } b { color: var(--text); font-weight: 600; }"
 
 ONE_LINE = (

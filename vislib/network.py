@@ -18,12 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vislib import remarks
 from vislib.errors import NetworkError, VislibError
 from vislib.freezing import frozen
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
 from vislib.patching import AfterActivation, BeforeActivation, Patch
 from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record
 from vislib.standardisation import Standardisation
+from vislib.steadiness import RandomNumbers, cautions
+from vislib.tokens import find_tokens
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
@@ -347,7 +350,17 @@ class Network:
                 f"{self.name} gave {given} for {PROBE_BATCH} images of shape {self.input_shape}; "
                 "its forward must return class scores of shape (images, classes)."
             )
-        layers, aliases = find_layers(calls, PROBE_BATCH, len(self.input_shape) - 1)
+        axes = len(self.input_shape) - 1
+        layers, aliases = find_layers(calls, PROBE_BATCH, axes)
+        known = list(layers.values())
+        self.tokens = find_tokens(calls, known)
+        self.notes = (
+            *self.cautions,
+            *remarks.of_layers(self.name, known, calls, PROBE_BATCH),
+            *remarks.of_tokens(self.name, self.tokens),
+            *remarks.of_units(self.name, known),
+            *remarks.of_layout(self.name, self.layout, axes),
+        )
         duplicates: dict[nn.Module, str] = {}
         for path, part in self.module.named_modules(remove_duplicate=False):
             first = duplicates.setdefault(part, path)
@@ -359,10 +372,19 @@ class Network:
     def _recorded(self, images: Tensor) -> list[Call]:
         """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
         lay_out(self.module, self.layout)
+        numbers, output = RandomNumbers(self.device), [None]
+
+        def run(some: Tensor) -> Any:
+            return self._forward(self._prepare(some))
+
+        def first() -> None:
+            output[0] = run(images)
+
         try:
             with MemoryWatch() as watch:
-                calls = record(self.module, lambda: self._forward(self._prepare(images)))
+                calls = record(self.module, first)
             if self.layout == PLAIN or not watch.read:
+                self.cautions = cautions(self.name, run, images, output[0], numbers.drawn)
                 return calls
         except NetworkError as error:
             if self.layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):

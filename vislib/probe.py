@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -76,6 +76,9 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for item in value:
             yield from tensors_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name))
 
 
 class _Provenance(TorchFunctionMode):
@@ -183,7 +186,10 @@ def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Lay
     found |= {
         c.name: "dense"
         for c in calls
-        if isinstance(c.module, nn.Linear) and len(c.shape) == 2 and c.given != root.given
+        if isinstance(c.module, nn.Linear)
+        and len(c.shape) == 2
+        and c.shape[0] == batch
+        and c.given != root.given
     }
     found.pop(LOGITS, None)  # the name belongs to the network's output
     aliases |= {c.name: LOGITS for c in calls if c.given == root.given and c.name}

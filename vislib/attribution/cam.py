@@ -1,6 +1,6 @@
 """Class activation maps: CAM, Grad-CAM, Grad-CAM++, LayerCAM, and guided Grad-CAM."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -62,7 +62,7 @@ def cut(
             )
         parts.append((held[0].detach(), gradient, scores.detach()))
     maps, gradients, scores = (torch.cat(each_part) for each_part in zip(*parts, strict=True))
-    return maps, gradients, scores
+    return _placed(query, maps), gradients, scores
 
 
 def seen_maps(query: Query, layer: str = "") -> tuple[Float[Tensor, "n k *coarse"], Float[Tensor, "n"]]:
@@ -78,7 +78,7 @@ def seen_maps(query: Query, layer: str = "") -> tuple[Float[Tensor, "n k *coarse
         images = query.images[rows.start : rows.stop]
         with torch.no_grad():
             parts.append(query.score(images, rows, through={layer or query.layer: keep}))
-    return torch.cat(held), torch.cat(parts)
+    return _placed(query, torch.cat(held), layer), torch.cat(parts)
 
 
 def rectified(
@@ -235,7 +235,25 @@ def _find_head(network: Network) -> tuple[str, str] | str:
 
 def _no_head(network: Network) -> str:
     found = head(network)
-    return found if isinstance(found, str) else ""
+    if isinstance(found, str):
+        return found
+    spatial = network.layers[found[0]].spatial
+    return no_place(network.name, found[0], spatial) if max(spatial) <= 1 else ""
+
+
+def no_place(name: str, layer: str, spatial: Sequence[int]) -> str:
+    """That maps of one position show no place."""
+    return (
+        f"{name}'s layer {layer!r} has maps of {' x '.join(map(str, spatial))} here: a single position, which has no "
+        "place to show. Choose an earlier layer, a larger image, or a gradient or perturbation method."
+    )
+
+
+def _placed(query: Query, maps: Tensor, layer: str = "") -> Tensor:
+    """These maps; raises AttributionError where they are of one position."""
+    if max(maps.shape[2:], default=1) <= 1:
+        raise AttributionError(no_place(query.network.name, layer or query.layer, maps.shape[2:]))
+    return maps
 
 
 @method(

@@ -64,6 +64,14 @@ def map_layers(network: Network, target: Target) -> tuple[str, ...]:
 
 def no_maps(network: Network) -> str:
     """Why a network has no class activation maps, or ""."""
+    tokens = network.tokens
+    if tokens is not None and tokens.decide:
+        stem = ", which see one patch of the image each" if tokens.patches else ""
+        return (
+            f"{network.name} decides over tokens: {100 * tokens.share:.0f} % of its computation comes after its last "
+            f"maps, those of {tokens.after!r}{stem}. A class activation map of them would not show what it made of the "
+            "image; choose a gradient or perturbation method."
+        )
     try:
         default_layer(network)
     except AttributionError as error:

@@ -1,0 +1,59 @@
+"""Remarks: what a page must say of a network before anything is asked of it."""
+
+from collections.abc import Sequence
+
+from vislib.memory_layout import PLAIN
+from vislib.probe import CONVOLUTIONS, Call, Layer
+from vislib.tokens import Tokens
+from vislib.words import counted
+
+__all__ = ["of_layers", "of_layout", "of_tokens", "of_units"]
+
+
+def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: int) -> tuple[str, ...]:
+    """That no layer but the output is listed, and why."""
+    if any(layer.capture for layer in layers):
+        return ()
+    folded = [c for c in calls if isinstance(c.module, CONVOLUTIONS) and c.shape and c.shape[0] != batch]
+    if folded:
+        works = "works" if len(folded) == 1 else "work"
+        why = (
+            f"its {counted(len(folded), 'convolution')} {works} on {folded[0].shape[0]} rows for {batch} images, as "
+            "where slices or crops are folded into the batch"
+        )
+    else:
+        why = "it has no convolution or dense layer module before its output"
+    return (
+        f"No layer of {name} but its output is listed: {why}. Its hidden units cannot be shown, and class activation "
+        "maps have nothing to start from.",
+    )
+
+
+def of_tokens(name: str, tokens: Tokens | None) -> tuple[str, ...]:
+    """That layers over tokens are not listed."""
+    if tokens is None or not tokens.decide:
+        return ()
+    return (
+        f"{name}'s layers over tokens, such as {tokens.example!r}, are not listed: {100 * tokens.share:.0f} % of its "
+        f"computation comes after its last maps, those of {tokens.after!r}.",
+    )
+
+
+def of_units(name: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Where units are read otherwise than before the activation and after the norm."""
+    sentences = []
+    for odd in dict.fromkeys(layer.odd for layer in layers if layer.odd):
+        names = [repr(layer.name) for layer in layers if layer.odd == odd]
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        sentences.append(f"Units of {name}'s {listed} are read {odd}, which does more than its class says.")
+    return tuple(sentences)
+
+
+def of_layout(name: str, layout: object, axes: int) -> tuple[str, ...]:
+    """That the plain memory layout was needed."""
+    if axes != 2 or layout != PLAIN:
+        return ()
+    return (
+        f"{name} reads its maps in the order in which they lie in memory (such as by view), so it runs in the plain "
+        "layout, slower on some processors.",
+    )

@@ -1,0 +1,122 @@
+"""Steadiness: whether a module answers equal images equally, whatever ran before and whatever else is in the batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vislib.errors import VislibError
+from vislib.probe import tensors_in
+
+# Rounding differs between batches of one and of more images; of the largest value of an output.
+_TOLERANCE = 1e-3
+_ROUNDING = 30
+# Passes in which a module that draws random numbers may show that its answer depends on them.
+_TRIALS = 4
+_UNEQUAL = (
+    "{name} gives equal images unequal answers (by up to {share} of its largest value here): it stays random in "
+    "evaluation mode, as with dropout that is left on. Every number and picture of it is one draw of many."
+)
+_TOGETHER = (
+    "{name}'s answer to an image depends on what else is in the batch (by up to {share} of its largest value here), as "
+    "with a batch norm that is left in training mode. Rows that are computed together are not independent."
+)
+_DRAWS = (
+    "{name} draws random numbers in evaluation mode. Its answers to equal images were equal in {trials} trials, but "
+    "need not be."
+)
+
+
+class RandomNumbers:
+    """The random numbers that a module may draw from, as they stood.
+
+    Those of Python's `random` are left out: much that is no part of a module draws from them meanwhile.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._states = self._read()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether some have been drawn since."""
+        return self._read() != self._states
+
+    def _read(self) -> tuple[object, ...]:
+        name, keys, *rest = np.random.get_state()
+        states = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        return (
+            *(state.numpy().tobytes() for state in states),
+            name,
+            np.asarray(keys).tobytes(),
+            *rest,
+        )
+
+
+def cautions(
+    name: str, run: Callable[[Tensor], Any], images: Tensor, first: Any, drawn: bool
+) -> tuple[str, ...]:
+    """Sentences on answers that are not the same for equal images; () where they are, up to rounding.
+
+    `first` is what `run` gave for the `images`, of which there are two or more; `drawn` says whether random numbers
+    were drawn meanwhile. Costs one pass of all images but one, and a few more where something is amiss.
+    """
+
+    def again(some: Tensor) -> list[Tensor]:
+        return [tensor.detach().clone() for tensor in tensors_in(run(some))]
+
+    whole = [
+        tensor.detach().clone() for tensor in tensors_in(first)
+    ]  # a module may give its own memory again
+    expected, alone = _rows(whole, slice(1, None)), images[1:]
+    with torch.no_grad():
+        try:
+            one = again(alone)
+        except VislibError:  # a module that needs more images at once: in the company of themselves
+            alone = alone.repeat(2, *[1] * (alone.ndim - 1))
+            one = again(alone)
+        apart = _difference(expected, _rows(one, slice(len(images) - 1)))
+        if not apart and not drawn:
+            return ()
+        between = 0.0
+        for _ in range(_TRIALS if drawn else 1):
+            numbers = RandomNumbers(images.device)
+            between = max(between, _difference(one, again(alone), exact=drawn))
+            drawn = drawn and numbers.drawn  # else it was another thread
+    if between:
+        sentence = _UNEQUAL.format(name=name, share=_share(max(apart, between)))
+    elif apart:
+        sentence = _TOGETHER.format(name=name, share=_share(apart))
+    else:
+        sentence = _DRAWS.format(name=name, trials=_TRIALS) if drawn else ""
+    return (sentence,) if sentence else ()
+
+
+def _rows(tensors: list[Tensor], rows: slice) -> list[Tensor]:
+    """These images' part of each output."""
+    return [tensor[rows] if tensor.ndim else tensor for tensor in tensors]
+
+
+def _difference(one: list[Tensor], other: list[Tensor], *, exact: bool = False) -> float:
+    """The largest difference beyond rounding, as a share of its output's largest value; 0.0 for none.
+
+    `exact`: of one computation done twice, which rounds alike.
+    """
+    worst = 0.0
+    for a, b in zip(one, other, strict=False):
+        if a.shape != b.shape or not a.is_floating_point() or not a.numel():
+            continue
+        size = float(torch.maximum(a.abs().float().amax(), b.abs().float().amax()))
+        off = float((a.float() - b.float()).abs().nan_to_num(0.0, 0.0, 0.0).amax())
+        allowed = max(0.0 if exact else _TOLERANCE, _ROUNDING * torch.finfo(a.dtype).eps)
+        if size > 0 and off > allowed * size:
+            worst = max(worst, off / size)
+    return worst
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %" if value >= 0.01 else "less than 1 %"

@@ -1,4 +1,4 @@
-"""Tape: a network's forward pass as a list of torch calls, recorded once, to be played again on other tensors."""
+"""Tape: a network's forward pass as a list of torch calls, recorded to be played again on other images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from vislib.attribution.replayable import call_name, is_replayable, tells_form_alone
 from vislib.network import Network
 from vislib.patching import is_activation
 
-# Images in a recording; a call that was given this number as the first size of a shape means "all rows".
-BATCH = 2
+# Images in the two recordings: what differs between them hangs on the images, or on their number.
+BATCHES = (2, 5)
 _SHAPES = {"view", "reshape", "expand"}
 _CHANNELWISE = {"clone", "contiguous", "dropout", "batch_norm", "flatten", "to", "detach"}
 
@@ -48,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """Steps from value 0, the images, to the value `output`; `shapes` are those of BATCH images.
+    """Steps from value 0, the images, to the value `output`; `shapes` are those of BATCHES[0] images.
 
     `layout` is the order of axes in memory that the network keeps 2-D maps in.
     """
@@ -94,14 +95,65 @@ class Tape:
 
 
 def record(network: Network, layer: str, spatial: Sequence[int]) -> Tape:
-    """Watch `network` compute `layer` for images of these sizes; raises TapeError, NetworkError."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(BATCH, network.input_shape[0], *spatial, generator=generator)
+    """Watch `network` compute `layer` for images of these sizes; raises TapeError, NetworkError.
+
+    It is watched twice, with other images and another number of them. A tape is made only where both passes were the
+    same calls, all of them known to be replayable, with the same constants, and where each value had one row an image:
+    what a pass keeps of its own batch (a mask, a state, a number, the side that an `if` took) shows as a difference.
+    """
+    first, second = (_recorded(network, layer, spatial, batch, seed) for seed, batch in enumerate(BATCHES))
+    return _merged(first, second)
+
+
+def _recorded(network: Network, layer: str, spatial: Sequence[int], batch: int, seed: int) -> Tape:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(batch, network.input_shape[0], *spatial, generator=generator)
     images = images.to(network.device, network.dtype)
     recorder = _Recorder(images)
     with torch.no_grad(), recorder:
         output = network.activations(images, [layer])[layer]
     return replace(recorder.tape(output), layout=network.layout)
+
+
+def _merged(first: Tape, second: Tape) -> Tape:
+    """What two recordings have in common; raises TapeError where that is not all."""
+    if first.output != second.output or len(first.steps) != len(second.steps):
+        raise TapeError("The network took another way for other images.")
+    steps = []
+    for one, other in zip(first.steps, second.steps, strict=True):
+        same = ("name", "func", "ins", "outs", "mutates")
+        if any(getattr(one, part) != getattr(other, part) for part in same):
+            raise TapeError("The network took another way for other images.")
+        args, kwargs = _common((one.args, one.kwargs), (other.args, other.kwargs))
+        steps.append(replace(one, args=args, kwargs=kwargs))
+    for value in {first.output, *(value for step in steps for value in (*step.ins, *step.outs))}:
+        shapes = first.shapes[value], second.shapes[value]
+        if tuple(shape[:1] for shape in shapes) != tuple((batch,) for batch in BATCHES):
+            raise TapeError("A value on the way has not one row an image.")
+        if shapes[0][1:] != shapes[1][1:]:
+            raise TapeError("A value's form hangs on the images or their number.")
+    return replace(first, steps=tuple(steps))
+
+
+def _common(one: Any, other: Any) -> Any:
+    """An argument of both recordings, with Rows for the number of images; raises TapeError where they differ."""
+    if type(one) is not type(other):
+        raise TapeError("A constant hangs on the images.")
+    if isinstance(one, (tuple, list)) and len(one) == len(other):
+        items = [_common(*pair) for pair in zip(one, other, strict=True)]
+        return items if isinstance(one, list) else tuple(items)
+    if isinstance(one, dict) and one.keys() == other.keys():
+        return {key: _common(item, other[key]) for key, item in one.items()}
+    if isinstance(one, Tensor):
+        if one is other or (
+            one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        ):
+            return one
+    elif type(one) is int and (one, other) == BATCHES:
+        return Rows()
+    elif bool(one == other):
+        return one
+    raise TapeError("A constant hangs on the images or their number.")
 
 
 def play(step: Step, values: Callable[[int], Any], rows: int) -> tuple[Tensor, ...]:
@@ -129,6 +181,8 @@ class _Recorder(TorchFunctionMode):
         self._steps: list[Step] = []
         self._shapes = {0: tuple(images.shape)}
         self._stale: set[int] = set()
+        self._unsafe: set[int] = set()
+        self._read = ""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -137,15 +191,21 @@ class _Recorder(TorchFunctionMode):
         given = list(_tensors((args, kwargs)))
         versions = [_version(tensor) for tensor in given]
         numbered = [mapped(part, self._reference) for part in (args, kwargs)]
+        safe = is_replayable(func, args, kwargs)
         result = func(*args, **kwargs)
         written = [t for t, version in zip(given, versions, strict=True) if _version(t) != version]
+        before = len(self._shapes)
         self._note(func, numbered, result, written)
+        if not safe:
+            self._unsafe |= set(range(before, len(self._shapes)))
         return result
 
     def tape(self, output: Tensor) -> Tape:
         """What `output` came from; raises TapeError."""
         if id(output) not in self._numbers:
             raise TapeError("The output was not computed by torch calls that can be seen.")
+        if self._read:
+            raise TapeError(f"The network reads values with {self._read}, and may go by them.")
         number = self._numbers[id(output)]
         needed, steps = {number}, []
         for step in reversed(self._steps):
@@ -154,6 +214,8 @@ class _Recorder(TorchFunctionMode):
                 steps.append(step)
         if needed & self._stale:
             raise TapeError("A tensor was read after another view of its memory was written to.")
+        if needed & self._unsafe:
+            raise TapeError("A call on the way is not known to be the same for other images.")
         return Tape(tuple(reversed(steps)), self._shapes, number)
 
     def _reference(self, item: Any) -> Any:
@@ -170,6 +232,8 @@ class _Recorder(TorchFunctionMode):
         made = [result] if single else list(result) if isinstance(result, (tuple, list)) else []
         if not ins:
             return
+        if any(not isinstance(item, Tensor) and item is not None for item in made or [result]):
+            self._read = self._read if tells_form_alone(func) else call_name(func)
         mutates = tuple(self._numbers.get(id(tensor), -1) for tensor in written)
         if written and (-1 in mutates or not single or not any(result is tensor for tensor in written)):
             self._stale |= set(ins)  # such as x[:, 0] = y: what was written to is nowhere in the result
@@ -180,7 +244,7 @@ class _Recorder(TorchFunctionMode):
             return  # the very tensor that went in
         for tensor in written:
             self._outdate(tensor)
-        name = getattr(func, "__name__", "").strip("_")
+        name = call_name(func)
         if name in _SHAPES:
             args = _sized(args)
         outs = tuple(self._number(tensor) for tensor in made)
@@ -232,10 +296,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _sized(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A reshaping call's arguments, its first size as Rows where it was the number of images."""
-    sizes = list(args[1]) if len(args) == 2 and isinstance(args[1], (tuple, list)) else list(args[1:])
-    if sizes and sizes[0] == BATCH:
-        sizes[0] = Rows()
+    """A reshaping call's arguments, its sizes as one tuple."""
+    sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
     return (args[0], tuple(sizes))
 
 

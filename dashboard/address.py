@@ -1,12 +1,11 @@
 """The address is the state: `?network=…&layer=…&unit=…&tab=…&input=…`, read with suspicion and written back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
-NAMES = ("network", "layer", "unit", "tab", "preset", "input", "plane", "slice", "target", "orientation")
-_NUMBERS = ("unit", "slice", "target")
 _LONGEST = 200
+_LONG = {"changes": 1200}  # a value for every parameter
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,24 @@ class Address:
     slice: int | None = None
     target: int | None = None  # the class that attributions explain
     orientation: str | None = None  # which way round slices are drawn
+    upload: str | None = None  # what an uploaded input was called ...
+    data: str | None = None  # ... and which contents it had
+    time: int | None = None  # of a volume
+    fit: str | None = None  # of a picture
+    values: str | None = None  # what becomes 0 and 1 for the network
+    against: int | None = None  # the class rather than which the target is explained
+    opposite: int | None = None  # 1: what speaks against the target
+    explain: str | None = None  # a hidden unit in the target's place, as "unit:layer"
+    head: str | None = None  # what the network's output is taken for in this session
+    changes: str | None = None  # of the preset, as "name:value,…"
+    seed: int | None = None
+    size: int | None = None  # of the images that climb, in pixels
+    run: str | None = None  # a stored run that is shown
+
+
+NAMES = tuple(field.name for field in fields(Address))
+_MOST = {"seed": 2**31 - 1}
+_NUMBERS = tuple(field.name for field in fields(Address) if field.type == int | None)
 
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> tuple[Address, list[str]]:
@@ -43,10 +60,15 @@ def read(arguments: Mapping[str, Sequence[bytes]]) -> tuple[Address, list[str]]:
             continue
         if not text:
             continue
-        if len(text) > _LONGEST or not text.isprintable():
+        if len(text) > _LONG.get(name, _LONGEST) or not text.isprintable():
             complaints.append(f"The address's {name} is not a name that a {name} can have and was ignored.")
         elif name in _NUMBERS:
-            if text.isascii() and text.isdigit() and len(text) < 8:
+            if (
+                text.isascii()
+                and text.isdigit()
+                and len(text) < 11
+                and int(text) <= _MOST.get(name, 9_999_999)
+            ):
                 found[name] = int(text)
             else:
                 complaints.append(

@@ -1,5 +1,7 @@
 """The Attribution panel: the input, what the network says to it, and two to six methods' maps side by side."""
 
+from html import escape
+
 from bokeh.document import Document
 from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
 
@@ -42,6 +44,7 @@ class AttributionPanel:
         self.add.on_click(self._add_clicked)
         workspace.listen("network target", self._offer_layers)
         workspace.listen("choice", self._dim)
+        workspace.listen("awaited", self._await)
         workspace.listen("input", self._show_input)
         workspace.listen("orientation", self._turn)
         self.orientation.on_click(self._turn_clicked)
@@ -154,7 +157,7 @@ class AttributionPanel:
     def _offer_layers(self) -> None:
         now = self._workspace.now
         if now.network is not None:
-            self.picture.placeholder = _NO_INPUT
+            self.picture.placeholder = self._missing()
             for card in (*self.cards, *self._spare):
                 card.chooser.offer(now.network, now.target)
 
@@ -163,6 +166,19 @@ class AttributionPanel:
         for overlay in (self.picture, *(card.overlay for card in self.cards)):
             overlay.placeholder = "no network is open"
         self.caption.text = _NO_NETWORK
+
+    def _missing(self) -> str:
+        """What stands in the input's place while there is none."""
+        awaited = self._workspace.now.awaited
+        return _NO_INPUT if awaited is None else f"upload {awaited.name} to see it"
+
+    def _await(self) -> None:
+        """Name the file that a link is about and that is still to come."""
+        awaited = self._workspace.now.awaited
+        self.picture.placeholder = self._missing()
+        for card in self.cards:
+            card.clear("" if awaited is None else f"waiting for {awaited.name}")
+        self.caption.text = "" if awaited is None else escape(awaited.sentence)
 
     def _dim(self) -> None:
         """Another input is being prepared: what is shown is of the one before."""

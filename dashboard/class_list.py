@@ -219,6 +219,12 @@ class ClassList:
         against = old.against if old is not None and old.layer == LOGITS and old.against != unit else None
         self._workspace.change(target=Target(unit, against=against))
 
+    def explain(self, target: Target) -> None:
+        """Explain this, checked for one input, as if a person had chosen it."""
+        one = _single(target)
+        self._by_hand = one.layer == LOGITS
+        self._workspace.change(target=one)
+
     def _against_chosen(self, _attr: str, _old: str, new: str) -> None:
         target = self._workspace.now.target
         if self._showing or target is None or target.layer != LOGITS:
@@ -295,6 +301,13 @@ class ClassList:
         self.against.options = [_NOTHING, *(labels[unit] for unit in others)]
         against = target.against if target is not None else None
         self.against.value = labels[against] if isinstance(against, int) else _NOTHING
+
+
+def _single(target: Target) -> Target:
+    """A target that was checked for one image, with its unit for any image."""
+    unit, against = (one[0] if isinstance(one, tuple) else one for one in (target.unit, target.against))
+    assert unit is not None
+    return replace(target, unit=unit, against=against)
 
 
 def _percent(share: float) -> str:

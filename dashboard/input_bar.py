@@ -6,9 +6,9 @@ from typing import IO
 from bokeh.models import Row, Select, Slider
 
 from dashboard import styles
-from dashboard.address import Address
-from dashboard.inputs import Choice, Input, Inputs, place_of
+from dashboard.inputs import Awaited, Choice, Input, Inputs, place_of
 from dashboard.later import attempt, later
+from dashboard.numbers import plural
 from dashboard.scans import Scan
 from dashboard.services import Services
 from dashboard.upload import Upload, shown_name
@@ -72,6 +72,7 @@ class InputBar:
             self.select, self.plane, self.slice, self.fit, self.upload, name="input-bar", margin=(0, 14, 0, 0)
         )
         self._showing = self._again = self._by_hand = False
+        self.fulfilled = False  # whether the newest choice is the upload that was asked for
         self._preparing: tuple[Network | None, Choice] | None = None
         self._wire()
 
@@ -84,28 +85,28 @@ class InputBar:
         self.upload.on_problem(lambda sentence: self._workspace.notify(sentence, "warning"))
         self._workspace.listen("network", self._network_opened)
         self._workspace.listen("choice network", self._prepare)
-        self._workspace.listen("choice scan input", self._show)
+        self._workspace.listen("choice scan input awaited", self._show)
 
     @property
-    def place(self) -> tuple[str | None, str | None, int | None]:
-        """Input, plane and slice for an address; nothing where the input is a person's own."""
-        choice = self._workspace.now.choice
-        if choice is None or not self.inputs.is_sample(choice.name):
-            return None, None, None
-        if not self.inputs.is_volume(choice.name):
-            return choice.name, None, None
-        return choice.name, choice.plane, choice.index
+    def awaited(self) -> Awaited | None:
+        """The upload that is asked for."""
+        return self._workspace.now.awaited
 
-    def asked(self, address: Address) -> None:
-        """Take what an address names; what is not there is told and left."""
-        if address.input is None:
-            return
-        if not self.inputs.is_sample(address.input):
-            self._workspace.notify(f"There is no sample {address.input!r}; choose an input.", "warning")
-            return
-        plane = address.plane if address.plane in PLANES else PLANES[0]
+    @property
+    def choice(self) -> Choice | None:
+        """What is looked at, or will be when the upload that is asked for has come."""
+        return self.awaited.choice if self.awaited is not None else self._workspace.now.choice
+
+    def take(self, choice: Choice) -> None:
+        """Look at this until a person chooses otherwise."""
         self._by_hand = True
-        self._workspace.change(choice=Choice(address.input, plane, address.slice))
+        self._workspace.change(choice=choice)
+
+    def await_file(self, awaited: Awaited) -> None:
+        """Ask for an upload, and look at nothing else until it has come or a person chooses otherwise."""
+        self._by_hand = True
+        self._workspace.change(awaited=awaited, choice=None, scan=None, input=None)
+        self._workspace.notify(awaited.sentence, "warning")
 
     def _network_opened(self) -> None:
         network = self._workspace.now.network
@@ -127,7 +128,8 @@ class InputBar:
         known = [name for names in self.inputs.names().values() for name in names]
         if new.name in known and new.plane in PLANES and new.fit in FITS:  # a browser may say anything
             self._by_hand = True
-            self._workspace.change(choice=new)
+            self.fulfilled = False
+            self._workspace.change(choice=new, awaited=None)
 
     def _uploaded(self, name: str, file: IO[bytes]) -> None:
         document = self.upload.document
@@ -147,8 +149,23 @@ class InputBar:
             self._workspace.notify(problem, "warning")
             return
         self._by_hand = True
-        self.choose(name=name, index=None)
+        told = self._fulfil(name)
+        if not self.fulfilled:
+            self.choose(name=name, index=None)
         self._workspace.change(uploaded=name)
+        if told:
+            self._workspace.notify(told, "warning")
+
+    def _fulfil(self, name: str) -> str:
+        """Show the place that a link asks for, where this upload is its file; a sentence where it may not be."""
+        awaited, (called, data) = self.awaited, self.inputs.origin(name)
+        self.fulfilled = awaited is not None and (data == awaited.data or called == awaited.name)
+        if awaited is None or not self.fulfilled:
+            return ""
+        self._workspace.change(choice=replace(awaited.choice, name=name), awaited=None)
+        if not awaited.data or data == awaited.data:
+            return ""
+        return f"{called} has other contents than the file of that name that the link is about."
 
     def close(self) -> None:
         """The session has ended: an unfinished upload is dropped, finished ones are deleted."""
@@ -188,25 +205,50 @@ class InputBar:
             self._workspace.change(scan=scan, input=found)
             if problem:
                 self._workspace.notify(problem, "warning")
+            if scan is not None:
+                self._check_place(choice, scan)
         if self._again:
             self._again = False
             self._prepare()
 
+    def _check_place(self, choice: Choice, scan: Scan) -> None:
+        """Tell of a slice or time that a link names and the volume does not have."""
+        count, times = slices(scan.volume, choice.plane), scan.volume.times
+        if choice.time >= times:
+            self._workspace.notify(
+                f"{scan.name} has {plural(times, 'time point')}, so none of the number {choice.time}: "
+                f"number {scan.volume.time} is shown.",
+                "warning",
+            )
+            self.choose(time=scan.volume.time)
+        if choice.index is not None and choice.index >= count:
+            self._workspace.notify(
+                f"{scan.name} has {count} {choice.plane} slices, so none of the number {choice.index}: "
+                f"number {count - 1} is shown.",
+                "warning",
+            )
+            self.choose(index=count - 1)
+
     def _show(self) -> None:
         """Let the widgets say what is chosen."""
-        choice = self._workspace.now.choice
+        choice = self.choice
         if choice is None:
             return
+        if self.awaited is not None:
+            choice = replace(choice, name=self.awaited.name)
         scan = self._workspace.now.scan
         volume = scan is not None and scan.name == choice.name
         self._showing = True
         try:
-            if self.select.options != (options := self.inputs.names()):
+            options = self.inputs.names()
+            if self.awaited is not None:
+                options = {"to be uploaded": [self.awaited.name], **options}
+            if self.select.options != options:
                 self.select.options = options
             self.select.value = choice.name
             self.plane.value, self.fit.value = choice.plane, choice.fit
             self.plane.visible = self.slice.visible = self.inputs.is_volume(choice.name)
-            self.fit.visible = not self.plane.visible
+            self.fit.visible = not self.plane.visible and self.awaited is None
             if scan is not None and volume:
                 self.slice.end = max(1, slices(scan.volume, choice.plane) - 1)
                 self.slice.value = place_of(choice, scan)

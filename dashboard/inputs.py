@@ -51,6 +51,23 @@ class Choice:
         return self.name, self.fit, self.time, self.preparation
 
 
+@dataclass(frozen=True)
+class Awaited:
+    """An upload that a link names and this session does not have."""
+
+    name: str
+    data: str  # its contents as `Inputs.origin` tells them; "" where the link does not say
+    choice: Choice  # what is to be looked at in it
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, and what to do."""
+        return (
+            f"This link is about {self.name}, which was uploaded to another page and is not kept here: "
+            "upload it to go on."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A volume as a 3-D network takes it."""
@@ -118,6 +135,7 @@ class Inputs:
         self._pictures: dict[str, Picture] = {}
         self._prepared: OrderedDict[tuple[str, str, Preparation], Prepared] = OrderedDict()
         self._lock = threading.RLock()
+        self._origins: dict[str, tuple[str, str]] = {}
         self.scans = Scans()
 
     def add(self, name: str, file: IO[bytes]) -> str:
@@ -125,18 +143,26 @@ class Inputs:
         called = shown_name(name)
         head = file.read(1000)
         file.seek(0)
+        data = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()  # type: ignore[arg-type]
+        file.seek(0)
         free, number = called, 2
         while free in self._pictures or free in self.scans.uploads or free in _samples():
             free, number = f"{called} ({number})", number + 1
         if not looks_like_picture(head, called):
             self.scans.add(free, called, file)
+            self._origins[free] = called, data
             return free
         picture = read_picture(file.read(FILE_BYTES + 1), called)
         with self._lock:
             self._pictures[free] = picture
+            self._origins[free] = called, data
             for old in list(self._pictures)[:-MOST_PICTURES]:
                 del self._pictures[old]
         return free
+
+    def origin(self, name: str) -> tuple[str, str]:
+        """What an upload's file was called, and 16 hex digits that stand for its contents."""
+        return self._origins.get(name, (name, ""))
 
     def names(self) -> dict[str, list[str]]:
         """What can be chosen, in groups."""

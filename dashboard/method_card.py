@@ -128,11 +128,11 @@ class MethodCard:
             self.overlay.stale = True
             self.foot.css_classes = ["old"]
 
-    def clear(self) -> None:
+    def clear(self, why: str = "") -> None:
         """Show nothing: there is nothing to ask about."""
         self.close()
         self.forget()
-        self._refuse("waiting for an input")
+        self._refuse(why or "waiting for an input")
 
     def _look_elsewhere(self, question: Question) -> None:
         """Show another plane of the same volume's map: nothing is computed for it."""

@@ -3,21 +3,21 @@
 import gc
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TypeVar
 
 from bokeh.document import Document
 from bokeh.models import Column, TabPanel, Tabs
 
-from dashboard import address, options, styles
+from dashboard import options, styles
 from dashboard.attribution import AttributionPanel
 from dashboard.canvas import AddressBar, Keys
 from dashboard.features import Features
 from dashboard.header import Header, Notice
 from dashboard.input_bar import InputBar
 from dashboard.later import attempt, later
-from dashboard.orientation import ORIENTATIONS
+from dashboard.link import Link
 from dashboard.rail import Rail
 from dashboard.runs_panel import RunsPanel
 from dashboard.services import Services, services
@@ -25,11 +25,9 @@ from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.volume_panel import VolumePanel
 from dashboard.workspace import Choices, Workspace
-from vislib.ascent import PRESETS, Preset, ascend, default_preset, fast_available
-from vislib.attribution import Target
+from vislib.ascent import Preset, ascend, fast_available
 from vislib.errors import VislibError
 from vislib.network import Network
-from vislib.probe import LOGITS
 from vislib.store import StoredRun
 
 T = TypeVar("T")
@@ -97,23 +95,22 @@ class Page:
             stylesheets=[styles.TABS],
         )
         self._ticks = 0
-        self._asked = self._read_address()
+        self.link = Link(self.workspace, shared, self.input_bar, self.attribution.classes)
+        self.link.read(self._arguments())
         self._wire()
         self._place()
         self.workspace.change(precision=_precision(shared))
 
-    def _read_address(self) -> address.Address:
+    def _arguments(self) -> Mapping[str, Sequence[bytes]]:
         context = self._document.session_context
         request = context.request if context is not None else None
-        asked, complaints = address.read(request.arguments if request is not None else {})
-        for complaint in complaints:
-            self.workspace.notify(complaint, "warning")
-        return asked
+        return request.arguments if request is not None else {}
 
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
         self.workspace.listen(
-            "network_name opened_name layer unit tab preset input target orientation", self._write_address
+            "network_name opened_name layer unit tab preset seed size opened awaited input target orientation",
+            self._write_address,
         )
         self.workspace.listen("uploaded", self._show_upload)
         self.tabs.on_change("active", self._tab_chosen)
@@ -139,25 +136,7 @@ class Page:
 
     def _begin(self) -> None:
         """The browser is there: open what the address names, start what is to climb, start the clock."""
-        asked = self._asked
-        if asked.tab is not None:
-            if asked.tab in _TABS:
-                self.tabs.active = _TABS.index(asked.tab)
-            else:
-                self.workspace.notify(
-                    f"There is no tab {asked.tab!r}; the tabs are {', '.join(_TABS)}.", "warning"
-                )
-        if asked.orientation in ORIENTATIONS:
-            self.workspace.change(orientation=asked.orientation)
-        elif asked.orientation is not None:
-            self.workspace.notify(
-                f"There is no orientation {asked.orientation!r}; choose {' or '.join(ORIENTATIONS)}.",
-                "warning",
-            )
-        name = asked.network or self._services.default_network
-        if not self._services.may_load(name):
-            self.workspace.notify(f"There is no network {name!r} here; the default was opened.", "warning")
-            name = self._services.default_network
+        name = self.link.begin(self.tabs)
         self._document.add_periodic_callback(self._tick, _TICK)
         self.workspace.change(network_name=name)
 
@@ -190,60 +169,23 @@ class Page:
             return  # another one was chosen meanwhile
         if network is None:
             self.workspace.notify(problem or f"{name} could not be loaded.")
+            self.link.refused()
             if now.network is None:  # a volume can be looked at all the same
                 self.status.say("No network is open.")
                 self.attribution.without_network()
-                self.input_bar.asked(self._asked)
             else:
                 self.status.say("")
                 self.workspace.change(network_name=now.opened_name)
             return
-        asked, self._asked = self._asked, address.Address()
-        layer, unit = self._asked_place(network, asked)
-        preset = self._asked_preset(network, asked)
-        self.input_bar.asked(asked)
+        wanted = self.link.opening(name, network)
         self.workspace.change(
-            network=network,
-            opened_name=name,
-            layer=layer,
-            unit=unit,
-            page=unit // now.page_size,
-            opened=None,
-            size=None,
-            preset=preset,
+            network=network, opened_name=name, page=wanted["unit"] // now.page_size, opened=None, **wanted
         )
-        self._ask_target(network, asked)
-        if not self.features.ready:
+        run = self.link.opened(network)
+        if run is not None:
+            self._open_linked(run)
+        elif not self.features.ready:
             self.features.begin()
-
-    def _asked_place(self, network: Network, asked: address.Address) -> tuple[str, int]:
-        layer = network.opening
-        try:
-            if asked.layer is not None:
-                layer = network.layer(asked.layer).name
-            if asked.unit is not None:
-                network.check_units(layer, [asked.unit])
-                return layer, asked.unit
-        except VislibError as error:
-            self.workspace.notify(str(error), "warning")
-        return layer, 0
-
-    def _asked_preset(self, network: Network, asked: address.Address) -> Preset:
-        if asked.preset is not None:
-            if asked.preset in PRESETS:
-                return PRESETS[asked.preset]
-            self.workspace.notify(
-                f"There is no preset {asked.preset!r}; the presets are {', '.join(PRESETS)}.", "warning"
-            )
-        return self.workspace.now.preset or default_preset(network)
-
-    def _ask_target(self, network: Network, asked: address.Address) -> None:
-        if asked.target is None:
-            return
-        try:
-            self.attribution.classes.choose(Target(asked.target).checked(network, 1).unit[0])
-        except VislibError as error:
-            self.workspace.notify(str(error), "warning")
 
     def _tab_chosen(self, _attr: str, _old: int, new: int) -> None:
         if 0 <= new < len(_TABS):
@@ -260,27 +202,40 @@ class Page:
             self.tabs.active = _TABS.index(seen_on[0])
 
     def _write_address(self) -> None:
+        query = self.link.write()
+        if query is not None:
+            self.bar.query = query
+
+    def _open_linked(self, run_id: str) -> None:
+        """Open the run that the link names, where it is kept here; nothing climbs before that is known."""
         now = self.workspace.now
-        if now.network is None or self.workspace.loading:  # of two networks, it would name neither's view
-            return
-        preset = now.preset.name if now.preset is not None and now.preset.name in PRESETS else None
-        place = self.input_bar.place
-        target = now.target.unit if now.target is not None and now.target.layer == LOGITS else None
-        turned = None if self.workspace.radiological else now.orientation
-        self.bar.query = address.write(
-            address.Address(now.network_name, now.layer, now.unit, now.tab, preset, *place, target, turned)
-        )
+        tab, unit = now.tab, now.unit
+
+        def opened(found: tuple[StoredRun, Network]) -> None:
+            self._run_opened(found, False, tab, unit)
+            self.features.begin()
+
+        def missing(sentence: str) -> None:
+            self.workspace.notify(
+                f"The link is about a stored run that is not to be had here, so these pictures are others: {sentence}",
+                "warning",
+            )
+            self.features.begin()
+
+        self._off_loop(lambda: self._fetch_run(run_id), opened, missing)
 
     def open_run(self, run_id: str, resume: bool) -> None:
         """Show a stored run in the Features tab, and let it go on where `resume` says so."""
         self.status.say("Opening the run …")
-        self._off_loop(lambda: self._fetch_run(run_id), lambda found: self._run_opened(found, resume))
+        self._off_loop(
+            lambda: self._fetch_run(run_id), lambda found: self._run_opened(found, resume, "Features")
+        )
 
     def _fetch_run(self, run_id: str) -> tuple[StoredRun, Network]:
         stored = self._services.store.open(run_id)
         return stored, self._services.network_of(stored.spec)
 
-    def _run_opened(self, found: tuple[StoredRun, Network], resume: bool) -> None:
+    def _run_opened(self, found: tuple[StoredRun, Network], resume: bool, tab: str, unit: int = -1) -> None:
         stored, network = found
         run = self._services.run(network, stored.spec, start=False)
         if resume:
@@ -293,23 +248,28 @@ class Page:
             network=network,
             opened_name=name,
             layer=run.layer,
-            unit=run.units[0],
+            unit=unit if unit in run.units else run.units[0],
             opened=run.id,
             preset=chosen,
             seed=stored.spec["seed"],
             size=stored.spec["size"],
             precision=stored.spec["precision"],
         )
-        self.tabs.active = _TABS.index("Features")
+        self.tabs.active = _TABS.index(tab)
 
-    def _off_loop(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+    def _off_loop(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
         """Do `work` on the loader's thread and `done` with its result in the document; errors are told."""
-        document = self._document
+        document, tell = self._document, failed or self.workspace.notify
 
         def task() -> None:
             result, problem = attempt(work)
             if problem:
-                later(document, lambda: self.workspace.notify(problem))
+                later(document, lambda: tell(problem))
             else:
                 later(document, lambda: done(result))
 

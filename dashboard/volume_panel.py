@@ -55,7 +55,7 @@ class VolumePanel:
         )
         self.controls = VolumeControls(self.view)
         # Before the map is made: it hears of a volume when the view has it, and goes over it once.
-        workspace.listen("scan choice input reading", self._show)
+        workspace.listen("scan choice input reading awaited", self._show)
         workspace.listen("orientation", lambda: self.view.update(radiological=workspace.radiological))
         self.view.on_change("radiological", lambda _attr, _old, new: self._turned(bool(new)))
         self.map = VolumeMap(services, workspace, input_bar.inputs, self.view, classes)
@@ -129,7 +129,8 @@ class VolumePanel:
     def _show(self) -> None:
         """Let the view and the widgets say what is chosen."""
         now = self._workspace.now
-        self.view.placeholder = f"Reading {now.reading} …" if now.reading else _NOTHING
+        nothing = _NOTHING if now.awaited is None else now.awaited.sentence
+        self.view.placeholder = f"Reading {now.reading} …" if now.reading else nothing
         choice, scan = now.choice, now.scan
         if choice is None or (scan is not None and scan.name != choice.name):
             return  # the volume of the choice is still to come

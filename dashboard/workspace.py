@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dashboard.inputs import Choice, Input
+from dashboard.inputs import Awaited, Choice, Input
 from dashboard.orientation import RADIOLOGICAL
 from dashboard.scans import Scan
 from vislib.ascent import Preset
@@ -35,6 +35,7 @@ class Choices:
     size: int | None = None  # side of the image in pixels; None: the network's own
     precision: str = "exact"
     tab: str = "Features"
+    awaited: Awaited | None = None  # the upload that a link names and that is still to come
     choice: Choice | None = None  # which picture or slice is wanted, and ...
     scan: Scan | None = None  # ... the volume that it is or is a slice of, ...
     input: Input | None = None  # ... and the last one that was prepared

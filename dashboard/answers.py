@@ -86,6 +86,11 @@ def spec_of(question: HasSpec, found: Attribution | VolumeAttribution) -> dict[s
     return question.spec | ({"layer": found.layer} if found.layer else {}) | weights
 
 
+def warned(warning: str) -> dict[str, str]:
+    """What a file's spec says of an input that is unlike the network's own."""
+    return {"warning": warning} if warning else {}
+
+
 @dataclass(frozen=True)
 class Question(MethodQuestion):
     """One method's question about one input, by value: equal questions have equal answers."""

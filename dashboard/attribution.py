@@ -10,6 +10,7 @@ from dashboard.answers import Answers
 from dashboard.canvas import Download
 from dashboard.check_view import CheckView
 from dashboard.class_list import ClassList, caption
+from dashboard.input_warning import InputWarning
 from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
@@ -36,6 +37,7 @@ class AttributionPanel:
         self.classes = ClassList(self.answers, workspace)
         self.controls = LensControls(self.lens)
         self.check = CheckView(self.answers, workspace, self.lens)
+        self.warning = InputWarning("input-warning", services.familiar, workspace)
         self.download = Download(name="map-download")
         self.cards = [self._make(number, method) for number, method in enumerate(FIRST, start=1)]
         self._spare: list[MethodCard] = []
@@ -90,6 +92,7 @@ class AttributionPanel:
         self.grid = GridBox(name="method-grid", children=[], spacing=8, sizing_mode="stretch_both", margin=0)
         left = Column(
             self.picture,
+            self.warning.root,
             self.caption,
             self.orientation,
             self.classes.root,
@@ -227,6 +230,7 @@ class AttributionPanel:
     def tick(self) -> None:
         """Show what has come."""
         self.classes.tick()
+        self.warning.tick()
         for card in self.cards:
             card.tick()
         if self.classes.settled and self.check.wanted(self.cards):
@@ -241,9 +245,10 @@ class AttributionPanel:
             self._workspace.notify("There is no map to save yet: wait until it has come.", "warning")
             return
         look = look_of(self.lens) | {"radiological": self._workspace.radiological}
+        warning = self._services.familiar.says(shown[0].network, shown[0].input)
 
         def work() -> None:
-            made, problem = attempt(lambda: build(what, *shown, look))
+            made, problem = attempt(lambda: build(what, *shown, look, warning))
             later(self._document, lambda: self._hand_over(made, problem))
 
         self._services.painter.submit(work)

@@ -14,7 +14,7 @@ from dashboard.upload import shown_name
 from models.inputs import Sample, samples
 from vislib import display
 from vislib.errors import ImageError
-from vislib.images import FILE_BYTES, Picture, looks_like_picture, prepare, read_picture
+from vislib.images import FILE_BYTES, Picture, altered, looks_like_picture, prepare, read_picture
 from vislib.network import Network
 from vislib.preparation import STORED, Preparation
 from vislib.slices import VIEWS, upright
@@ -90,6 +90,7 @@ class Input:
     mask: np.ndarray | None = None  # (*spatial) bool: where the lesion is
     label: str = ""  # the true class, where it is known
     notes: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()  # what may have made a picture unlike the network's own
     scan: Scan | None = None
     slice: Slice | None = None
     grid: np.ndarray | None = None  # of a volume: its voxels (i, j, k, 1) to mm ...
@@ -216,7 +217,8 @@ class Inputs:
         image = prepare(picture, network, choice.fit)
         wide, high = picture.original
         words = f"{choice.name}, {wide} x {high}"
-        return Input(choice, _key(image), words, image, _png(image[0]), notes=picture.notes)
+        changes = altered(picture, network, choice.fit)
+        return Input(choice, _key(image), words, image, _png(image[0]), notes=picture.notes, altered=changes)
 
     def close(self) -> None:
         """The session has ended."""
@@ -240,7 +242,7 @@ class Inputs:
             one.mask,
             scan.label,
             (*beyond, *_notes(choice, scan)),
-            scan,
+            scan=scan,
             grid=one.grid,
             at=at,
         )

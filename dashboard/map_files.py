@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 
 from dashboard import palettes
-from dashboard.answers import Question, spec_of
+from dashboard.answers import Question, spec_of, warned
 from dashboard.orientation import as_drawn, axes_of
 from dashboard.overlay import Lens
 from dashboard.plane_picture import letter
+from dashboard.volume_pictures import under
 from vislib import display
 from vislib.attribution import Attribution
 from vislib.errors import ImageError
@@ -20,8 +21,12 @@ LEAST = 512  # pixels of a PNG's longer side: smaller pictures are enlarged by a
 TYPES = {"png": "image/png", "npy": "application/octet-stream", "gz": "application/gzip"}
 
 
-def build(what: str, question: Question, result: Attribution, look: dict[str, object]) -> tuple[str, bytes]:
+def build(
+    what: str, question: Question, result: Attribution, look: dict[str, object], warning: str = ""
+) -> tuple[str, bytes]:
     """File name and content; `look` is `look_of` the lens, and whether slices are drawn `radiological`.
+
+    `warning` is what is said of an input that is unlike the network's own: it stands under pictures, and in specs.
 
     Raises ImageError where there is no such file.
     """
@@ -39,13 +44,15 @@ def build(what: str, question: Question, result: Attribution, look: dict[str, ob
                 f"{one.words} is no slice of a volume, so there is no grid to put the map on: save it as .npy or PNG."
             )
         return f"{stem}.nii.gz", write_map(
-            one.scan.volume, one.back(values), question.method.name, spec_of(question, result)
+            one.scan.volume,
+            one.back(values),
+            question.method.name,
+            spec_of(question, result) | warned(warning),
         )
     if what in ("overlay.png", "map.png"):
         kind = what.removesuffix(".png")
-        return f"{stem}-{kind}.png", display.png(
-            _drawn(_painted(kind, question, result, look), one.plane, look)
-        )
+        drawn = _drawn(_painted(kind, question, result, look), one.plane, look)
+        return f"{stem}-{kind}.png", display.png(under(drawn, warning) if warning else drawn)
     raise ImageError(f"There is no file {what!r} of a map; choose one from the menu.")
 
 

@@ -12,6 +12,7 @@ import torch
 
 import models
 from dashboard.answers import Answers
+from dashboard.familiar import Familiar
 from dashboard.options import Options
 from dashboard.run import Run
 from vislib.errors import CardError, VislibError
@@ -43,6 +44,7 @@ class Services:
         # What has ended is remembered by the store and the answers; a job itself may hold a large volume.
         self.runner = Runner(str(self.device), keep=0)
         self.answers = Answers(self.runner)
+        self.familiar = Familiar()
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.painter = ThreadPoolExecutor(1, thread_name_prefix="paint")
         self.reader = ThreadPoolExecutor(
@@ -181,6 +183,7 @@ class Services:
     def close(self) -> None:
         """Stop the runner and close the store; runs that climb are marked so that they can be resumed."""
         self.runner.shutdown(timeout=5)
+        self.familiar.close()
         self.loader.shutdown(wait=False, cancel_futures=True)
         self.painter.shutdown(wait=False, cancel_futures=True)
         self.reader.shutdown(wait=False, cancel_futures=True)

@@ -64,6 +64,13 @@ p.caution { color: var(--warm); }
 
 QUIET = BASE + ":host { color: var(--quiet); } b { color: var(--text); font-weight: 600; }"
 
+AMBER = (
+    BASE
+    + """
+:host { color: var(--warm); border-left: 3px solid var(--warm); padding: 1px 0 1px 8px; box-sizing: border-box; }
+"""
+)
+
 ONE_LINE = (
     QUIET
     + """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dashboard.answers import spec_of
+from dashboard.answers import spec_of, warned
 from dashboard.scans import Scan
 from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
 from dashboard.volume_questions import MapQuestion
@@ -43,9 +43,15 @@ class Sight:
 
 
 def build(
-    what: str, scan: Scan, shown: tuple[MapQuestion, VolumeAttribution] | None, sight: Sight
+    what: str,
+    scan: Scan,
+    shown: tuple[MapQuestion, VolumeAttribution] | None,
+    sight: Sight,
+    warning: str = "",
 ) -> tuple[str, bytes]:
-    """File name and content. Raises ImageError where there is no such file, or no map to put into it."""
+    """File name and content; `warning` is what is said of an input that is unlike the network's own.
+
+    Raises ImageError where there is no such file, or no map to put into it."""
     stem = scan.name.split(".nii")[0]
     if what == "map.nii.gz":
         if shown is None:
@@ -55,7 +61,7 @@ def build(
             raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
         name = _file_name(f"{stem}-{question.name}")
         return f"{name}.nii.gz", write_map(
-            scan.volume, found.values, question.caption, spec_of(question, found)
+            scan.volume, found.values, question.caption, spec_of(question, found) | warned(warning)
         )
     if what not in FILES:
         raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
@@ -70,6 +76,7 @@ def build(
         if not found.done:
             share = f"{found.step / max(1, found.steps):.0%}".replace("%", " %")
             facts.append(f"Not whole: {share} of it is known; what is not is left without colour.")
+    facts += [warning] if warning and question_of is not None else []
     title = question_of.caption if question_of is not None else scan.name
     name = _file_name(f"{stem}-{what.removesuffix('.png')}")
     if what == "planes.png":

@@ -9,6 +9,7 @@ from dashboard import styles
 from dashboard.answers import Answer, Answers
 from dashboard.class_list import ClassList
 from dashboard.cluster_table import ClusterTable
+from dashboard.input_warning import InputWarning
 from dashboard.inputs import Inputs
 from dashboard.later import attempt, later
 from dashboard.method_chooser import MethodChooser
@@ -84,6 +85,7 @@ class VolumeMap:
             sizing_mode="stretch_width",
             margin=(2, 0, 6, 0),
         )
+        self.warning = InputWarning("volume-warning", services.familiar, workspace)
         self.chooser.method.title = "asked by"
         self.foot = Div(
             name="volume-map-foot",
@@ -97,6 +99,7 @@ class VolumeMap:
         self.chooser.gear.margin = (18, 0, 0, 0)
         self.asked = Column(
             self.says,
+            self.warning.root,
             self.target.menu,
             Row(self.chooser.method, self.chooser.gear, sizing_mode="stretch_width", margin=0),
             self.chooser.grid,

@@ -212,6 +212,7 @@ class VolumePanel:
     def tick(self) -> None:
         """Show what has come."""
         self.map.tick()
+        self.map.warning.tick()
         said, now, text = self._classes.said, self._workspace.now, "&nbsp;"
         if said is not None and now.input is not None:
             what = "this slice" if now.input.slice is not None else "the volume"
@@ -231,9 +232,10 @@ class VolumePanel:
             return
         self._saving = True
         sight, shown = Sight.of(self.view, choice.plane, self.map.limit), self.map.shown
+        warning = self.map.warning.text
 
         def work() -> None:
-            made, problem = attempt(lambda: build(what, scan, shown, sight))
+            made, problem = attempt(lambda: build(what, scan, shown, sight, warning))
             later(self._document, lambda: self._hand_over(made, problem))
 
         self._services.reader.submit(work)

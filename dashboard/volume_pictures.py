@@ -270,6 +270,16 @@ def _map_bar(notes: "_Notes", scene: Scene, look: Look, value: float) -> None:
     notes.bar("Map", said, colours, numbers, (value / limit + 1) / 2 if scene.signed else value / limit)
 
 
+def under(pixels: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h2 w 3"]:
+    """A picture with a sentence below it, in amber."""
+    notes = _Notes(max(1, pixels.shape[1] - 2 * _PAD))
+    notes.words(text, max(13, pixels.shape[1] // 40), WARM)
+    sheet = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + notes.y + _PAD), _PAGE)
+    sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, 0))
+    notes.put(sheet, _PAD, pixels.shape[0])
+    return np.asarray(sheet)
+
+
 def _number(value: float) -> str:
     """As the page writes numbers: three digits, thousands whole."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}') + 0.0:g}"

@@ -23,6 +23,11 @@ PIXELS = 64_000_000  # pixels in all, as the header says before anything is deco
 FILE_BYTES = 64_000_000
 KEPT_PIXELS = 4_000_000  # larger pictures are made smaller while they are read
 
+COLOURFUL = (
+    0.04  # of [0, 1], between the largest and least of a pixel's channels: a grey scan as JPEG has less
+)
+STRETCHED = 2.0
+
 FITS: Mapping[str, str] = MappingProxyType(
     {
         "crop": "the largest centred part of the network's proportions",
@@ -149,6 +154,26 @@ def prepare(picture: Picture, network: Network, fit: str = "crop") -> Float32[np
     else:
         fitted = _resized(pixels, height, width, _box(pixels, height, width) if fit == "crop" else None)
     return fitted[None]
+
+
+def altered(picture: Picture, network: Network, fit: str = "crop") -> tuple[str, ...]:
+    """What `prepare` does to a picture that may make it unlike the network's own, in words; () where it is little.
+
+    Colour that is given up (channels COLOURFUL apart, on average), and a size or proportions changed more than twice.
+    """
+    pixels, (channels, height, width) = picture.pixels, network.input_shape
+    found = []
+    if len(pixels) == 3 and channels == 1 and float(np.ptp(pixels, axis=0).mean()) > COLOURFUL:
+        found.append("its colours were turned to grey")
+    h, w = pixels.shape[1:]
+    down, across = height / h, width / w
+    if fit != "stretch":
+        down = across = max(down, across) if fit == "crop" else min(down, across)
+    if max(down, across) > STRETCHED:
+        found.append(f"it was enlarged {max(down, across):.1f} times")
+    elif max(down, across) / min(down, across) > STRETCHED:
+        found.append(f"its proportions were changed by {max(down, across) / min(down, across):.1f}")
+    return tuple(found)
 
 
 def printable(name: str) -> str:

@@ -173,7 +173,7 @@ def test_planes_of_a_volume_are_of_one_key_and_one_preparation(inputs: Inputs) -
     assert len({one.picture for one in ones}) == 3
     prepared = inputs.prepare(Choice(scan.name, preparation=Preparation("percentiles")), network, scan)
     assert prepared.key != ones[0].key
-    assert prepared.notes[1].startswith("Values from")
+    assert prepared.notes[0].startswith("Values from")
 
 
 def test_few_prepared_volumes_are_kept(inputs: Inputs) -> None:

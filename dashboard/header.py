@@ -1,6 +1,7 @@
 """The header: which network, on which device, dark or light; and the line that tells what went wrong."""
 
 import re
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -120,14 +121,24 @@ class Header:
 
 
 def _labelled(groups: dict[str, list[str]]) -> dict[str, list[tuple[str, str]]]:
-    """Menu entries: a person's own network goes by its card's name, torchvision's without the prefix."""
-    return {
-        group: [
-            (name, Path(name).stem if name.endswith(".toml") else name.removeprefix("torchvision:"))
-            for name in names
-        ]
-        for group, names in groups.items()
+    """Menu entries: a person's own network goes by its card's name, torchvision's without the prefix.
+
+    Cards of one name in several folders, or of a shipped network's name, go by their folder as well.
+    """
+    shown = {
+        name: Path(name).stem if name.endswith(".toml") else name.removeprefix("torchvision:")
+        for names in groups.values()
+        for name in names
     }
+    counts = Counter(shown.values())
+    for name, label in shown.items():
+        if counts[label] > 1 and name.endswith(".toml"):
+            shown[name] = f"{label} ({Path(name).parent.name or Path(name).resolve().parent.name})"
+    again = Counter(shown.values())
+    for name, label in shown.items():
+        if again[label] > 1 and name.endswith(".toml"):
+            shown[name] = name  # the same folder's name as well: the whole path
+    return {group: [(name, shown[name]) for name in names] for group, names in groups.items()}
 
 
 class Notice:

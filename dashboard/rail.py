@@ -69,7 +69,7 @@ class Rail:
     def _note(self, network: Network) -> None:
         """Say what the page must say of the network; a caution, which every answer shares, in amber."""
         lines = [
-            f"<p{' class=caution' if note in network.cautions else ''}>{escape(note)}</p>"
+            f"<p{' class=caution' if note in network.cautions else ''}>{escape(note).replace(' %', '&nbsp;%')}</p>"
             for note in network.notes
         ]
         self.notes.text = "".join(lines)

@@ -117,18 +117,25 @@ class Services:
             for network in self._networks.values():
                 if network.fingerprint == fingerprint:
                     return network
-        network = self.network(self._offered(name))
-        if network.fingerprint != fingerprint:
-            raise CardError(
-                f"This run was made with other weights of {name} than those that are here now: "
-                "it is kept, but cannot be opened with them."
-            )
-        return network
+        problem: VislibError = CardError(
+            f"This run was made with other weights of {name} than those that are here now: "
+            "it is kept, but cannot be opened with them."
+        )
+        for offered in self._offered(name):
+            try:
+                network = self.network(offered)
+            except VislibError as error:
+                problem = error
+                continue
+            if network.fingerprint == fingerprint:
+                return network
+        raise problem
 
-    def _offered(self, name: str) -> str:
-        """What the menu calls the network of that name: a person's own is listed by its card's path."""
+    def _offered(self, name: str) -> list[str]:
+        """What the menu calls networks of that name: that one itself, then a person's own by their cards' paths."""
         listed = [one for names in self.network_options().values() for one in names]
-        return next((one for one in listed if one == name or Path(one).stem == name), name)
+        own = [one for one in listed if one != name and one.endswith(".toml") and Path(one).stem == name]
+        return ([name] if name in listed else []) + own or [name]
 
     def name_of(self, network: Network) -> str:
         """The name under which a network was loaded."""

@@ -27,6 +27,7 @@ from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_m
 from vislib.standardisation import Standardisation
 from vislib.steadiness import RandomNumbers, cautions
 from vislib.tokens import find_tokens
+from vislib.words import told_apart
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
@@ -77,7 +78,7 @@ class Network:
         self.standardisation = standardisation
         # In the units of [0, 1] RGB images, whatever the network's own units and order of channels are.
         self.mean, self.std = standardisation.image_mean, standardisation.image_std
-        self.labels, self.spacing, self.source = labels, spacing, source
+        self.labels, self.spacing, self.source = told_apart(labels), spacing, source
         self.module, self.device = module, device
         parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
         self.dtype = torch.float32 if parameter is None else parameter.dtype
@@ -361,11 +362,12 @@ class Network:
             *remarks.of_units(self.name, known),
             *remarks.of_layout(self.name, self.layout, axes),
         )
+        listed = {layer.path or layer.name: layer.name for layer in known if layer.kind != LOGITS}
         duplicates: dict[nn.Module, str] = {}
         for path, part in self.module.named_modules(remove_duplicate=False):
             first = duplicates.setdefault(part, path)
-            target = aliases.get(first, first)
-            if path not in layers and target in layers:
+            target = aliases.get(first, listed.get(first))
+            if path not in layers and target is not None:
                 aliases[path] = target
         return layers, aliases
 

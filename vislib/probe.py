@@ -33,6 +33,7 @@ class Layer:
     capture: str  # dotted path of the module whose output is read, "" for the root
     activated: bool = False  # an activation such as ReLU is the first to see that output
     inside: bool = False  # that module ends in an activation of its own: what goes into it is read
+    path: str = ""  # of the layer's own module, where that is not its name
     odd: str = ""  # how it is read otherwise than layers are: "before its norm" or "after its own function"
 
 
@@ -191,33 +192,39 @@ def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Lay
         and c.shape[0] == batch
         and c.given != root.given
     }
-    found.pop(LOGITS, None)  # the name belongs to the network's output
-    aliases |= {c.name: LOGITS for c in calls if c.given == root.given and c.name}
     norms = {c.taken: c for c in reversed(calls) if isinstance(c.module, BATCH_NORMS)}
+    shown = {name: name if name != LOGITS else _beside_logits(calls) for name in found}
     layers = {
-        c.name: _layer(c, found[c.name], norms.get(c.given) if found[c.name] == "conv" else None)
+        shown[c.name]: _layer(c, shown[c.name], found[c.name], norms.get(c.given))
         for c in calls
         if c.name in found
     }
     layers[LOGITS] = Layer(LOGITS, "logits", root.shape[1], root.shape[2:], "")
-    return layers, {
-        name: target for name, target in aliases.items() if target in layers and name not in layers
-    }
+    aliases = {name: shown[target] for name, target in aliases.items() if target in shown}
+    aliases |= {c.name: LOGITS for c in calls if c.given == root.given and c.name}
+    return layers, {name: target for name, target in aliases.items() if name not in layers}
 
 
-def _layer(call: Call, kind: str, norm: Call | None) -> Layer:
+def _beside_logits(calls: Iterable[Call]) -> str:
+    """What a layer of a module called "logits" is called, since that name stands for the network's output."""
+    taken, name = {call.name for call in calls}, f"{LOGITS} (module)"
+    while name in taken:
+        name += "'"
+    return name
+
+
+def _layer(call: Call, name: str, kind: str, norm: Call | None) -> Layer:
     """A convolution is read after its batch norm, and both before their activation, also where that is inside."""
     read, odd, inside = call, "", False
     if kind != "block" and not is_plain(call.module, call.input_shape):
         inside = call.active
         odd = "" if inside else "after its own function"
-    elif norm is not None and norm.shape == call.shape:
+    elif kind == "conv" and norm is not None and norm.shape == call.shape:
         plain = is_plain(norm.module, norm.input_shape)
         inside = not plain and norm.active
         read, odd = (norm, "") if plain or inside else (call, "before its norm")
-    return Layer(
-        call.name, kind, call.shape[1], call.shape[2:], read.name, read.activated and not inside, inside, odd
-    )
+    activated, path = read.activated and not inside, call.name if name != call.name else ""
+    return Layer(name, kind, call.shape[1], call.shape[2:], read.name, activated, inside, path, odd)
 
 
 def _blocks(maps: Iterable[Call], convs: Mapping[str, Call]) -> tuple[list[str], dict[str, str]]:

@@ -1,4 +1,7 @@
-"""Words: numbers of things as people say them."""
+"""Words: numbers of things as people say them, and names that can be told apart."""
+
+from collections import Counter
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -12,3 +15,22 @@ def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}s"
+
+
+def told_apart(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, with the class's number where several classes share one or have none: "crane (134)", "class 3"."""
+    counts, taken = Counter(labels), set(labels)
+    told = []
+    for number, label in enumerate(labels):
+        name = (
+            label
+            if label.strip() and counts[label] == 1
+            else f"{label} ({number})"
+            if label.strip()
+            else f"class {number}"
+        )
+        while name != label and name in taken:
+            name += "'"
+        taken.add(name)
+        told.append(name)
+    return tuple(told)

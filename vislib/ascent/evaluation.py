@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vislib.ascent.kernels import FastKernels
-from vislib.ascent.objectives import IMAGE, Objective, resolve_position
+from vislib.ascent.objectives import IMAGE, ImageKey, Objective, resolve_position
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.relu import relu_rule
@@ -99,8 +99,8 @@ class Evaluator:
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             with self._modes(redirect, images.device.type):
-                captures = network.activations(images, self._names)
-            captures[IMAGE] = images
+                outputs = network.activations(images, self._names)
+            captures: dict[str | ImageKey, Tensor] = {IMAGE: images} | {**outputs}
             scores = self._objective(captures, rows)
             gradient = self._gradient(scores, images)
         argmax, fired = self._read(captures[self._layer].detach(), rows)

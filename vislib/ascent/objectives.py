@@ -1,5 +1,6 @@
 """Objectives: what an ascent maximises, one number a batch row; they compose with +, - and scalar *."""
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -8,10 +9,15 @@ from torch import Tensor
 
 from vislib.errors import AscentError
 
-# The key under which an objective finds the images themselves, beside the layers' outputs.
-IMAGE = "image"
 
-Captures = Mapping[str, Tensor]
+class ImageKey(enum.Enum):
+    """The key under which an objective finds the images themselves: no layer's name, whatever layers are called."""
+
+    IMAGE = enum.auto()
+
+
+IMAGE = ImageKey.IMAGE
+Captures = Mapping[str | ImageKey, Tensor]
 
 
 class Objective:

@@ -59,7 +59,7 @@ class MethodQuestion:
     def how(self) -> tuple[Any, ...]:
         """Of the key, all but what it is asked about."""
         values = tuple(sorted(self.values.items()))
-        return self.network.fingerprint, self.target, self.method.name, self.layer, values
+        return self.network.fingerprint, self.network.head, self.target, self.method.name, self.layer, values
 
     @property
     def how_spec(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from models.vision import (
     torchvision_names,
 )
 from vislib.errors import CardError, NetworkError
+from vislib.head import KINDS
 from vislib.network import Network
 from vislib.standardisation import ORDERS
 
@@ -46,6 +47,9 @@ class Card:
     spacing: tuple[float, ...] = ()  # mm a pixel
     source: str = ""
     opening: str | None = None  # the layer to show first
+    head: str | None = None  # what the output means, one of vislib.head.KINDS; None: inferred
+    output: str | int | None = None  # which item of a tuple or dict it is
+    unit: str = ""  # of a head of kind "score"
     domain: str | None = None  # "package.module:function" that gives images such as the network was made for
 
 
@@ -78,6 +82,12 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "spacing": (NUMBERS, lambda v: isinstance(v, list) and all(map(is_number, v))),
     "source": ("a text", lambda v: isinstance(v, str)),
     "opening": ("a text", lambda v: isinstance(v, str)),
+    "head": (f"one of {', '.join(KINDS)}", lambda v: v in KINDS),
+    "output": (
+        "a text or a whole number, 0 or more",
+        lambda v: isinstance(v, str) or (isinstance(v, int) and not isinstance(v, bool) and v >= 0),
+    ),
+    "unit": ('a text such as "years"', lambda v: isinstance(v, str)),
     "domain": ('a text "package.module:function"', lambda v: isinstance(v, str) and v.count(":") == 1),
 }
 REQUIRED = ("factory", "input")
@@ -167,7 +177,10 @@ def weights_of(card: Card, weights: str | Path | None, progress: Progress | None
 
 def torchvision_card(name: str) -> Card:
     """The card that torchvision's own facts amount to."""
-    return Card(name, HERE, name, weights="DEFAULT", **torchvision_facts(name.removeprefix(PREFIX)))
+    # Trained with cross-entropy over exclusive classes, all of them.
+    return Card(
+        name, HERE, name, weights="DEFAULT", head="softmax", **torchvision_facts(name.removeprefix(PREFIX))
+    )
 
 
 def card_of(name_or_path: str | Path) -> Card:
@@ -225,6 +238,9 @@ def load(
             opening=card.opening,
             domain=None if card.domain is None else imported(card, "domain", card.domain),
             device=device,
+            head=card.head,
+            output=card.output,
+            unit=card.unit,
         )
     except NetworkError as error:
         raise CardError(f"The card of {card.name} does not fit its network: {error}") from error

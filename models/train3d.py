@@ -246,6 +246,7 @@ mean = [0.2]
 std = [0.25]
 labels = ["healthy", "tumour-like", "white-matter lesions", "dark lesion"]
 spacing = [2.5, 2.5, 2.5]
+head = "softmax"
 opening = "conv4"
 domain = "models.brain3d:domain"
 """

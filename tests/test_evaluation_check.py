@@ -134,7 +134,7 @@ def measured(
         asked=Asked(name) if known else None,
         deletion=None if deleted is None else curve(deleted),
         insertion=None if deleted is None else curve(inserted),
-        road=None if deleted is None else Road((20, 40), points - score, points + score),
+        road=None if deleted is None else Road((20, 40), points - score, points + score, np.ones(1)),
         stages=stages,
         mass=mass,
         random_mass=random,
@@ -217,7 +217,7 @@ def test_a_map_that_lies_elsewhere_is_open_to_doubt(mass, random, rival):
 def test_a_class_that_the_network_does_not_see_cannot_be_removed():
     said = judged(measured("A", **GOOD, p=0.04))
     assert said.level == DOUBT
-    assert "gives this class only 4% here" in said.sentence
+    assert "gives this class only 4.0 % here" in said.sentence
 
 
 def test_what_was_not_measured_is_said():

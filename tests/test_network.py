@@ -235,7 +235,7 @@ def test_shared_module_counts_with_its_first_call() -> None:
 @pytest.mark.parametrize(
     "pack",
     [
-        lambda y: (y, y + 1),
+        lambda y: {"features": y + 1, "logits": y},
         lambda y: {"aux": y + 1, "out": y},
         lambda y: {"first": y},
         lambda y: namedtuple("Output", "scores aux")(y, None),

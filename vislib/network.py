@@ -1,5 +1,6 @@
 """Network: a frozen PyTorch module with its preprocessing, seen as named layers in execution order."""
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -9,8 +10,7 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, SupportsIndex
 
@@ -21,9 +21,23 @@ from torch import Tensor, nn
 from vislib import remarks
 from vislib.errors import NetworkError, VislibError
 from vislib.freezing import frozen
+from vislib.head import Head
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
+from vislib.output import (
+    Endings,
+    Evidence,
+    Key,
+    Output,
+    Seen,
+    ambiguous,
+    choose,
+    flat,
+    item,
+    several_images,
+    understand,
+)
 from vislib.patching import AfterActivation, BeforeActivation, Patch
-from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record
+from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record, token
 from vislib.standardisation import Standardisation
 from vislib.steadiness import RandomNumbers, cautions
 from vislib.tokens import find_tokens
@@ -73,6 +87,9 @@ class Network:
         opening: str | None,
         domain: Callable[[], Tensor] | None,
         device: torch.device,
+        head: str | Head | None,
+        output: Key | Output | None,
+        unit: str,
     ) -> None:
         self.name, self.input_shape, self.domain = name, input_shape, domain
         self.standardisation = standardisation
@@ -85,7 +102,8 @@ class Network:
         # One forward at a time: hooks belong to the module, not to the thread that asks.
         self._lock = threading.RLock()
         self.layout = fast_layout(len(input_shape) - 1)
-        layers, self._aliases = self._probe()
+        self._variants: dict[Head, Network] = {}
+        layers, self._aliases = self._probe(head, output, unit)
         self.layers: Mapping[str, Layer] = MappingProxyType(layers)
         self._captures = self._find_captures()
         self._check_labels()
@@ -108,6 +126,9 @@ class Network:
         opening: str | None = None,
         domain: Callable[[], Tensor] | None = None,
         device: str | torch.device | None = None,
+        head: str | Head | None = None,
+        output: Key | Output | None = None,
+        unit: str = "",
     ) -> "Network":
         """Own a frozen eval() copy of any convolutional `module` over images of `input_shape` (c, *spatial).
 
@@ -115,8 +136,11 @@ class Network:
         of [0, 1] RGB images, unless `range` says what 0 and 1 become for the network and `channels` that it takes
         "BGR" (see `Standardisation`); `spacing` is mm a pixel;
         `opening` names the layer to show first; `domain` gives images (n, c, *spatial) such as the network was
-        made for, when a method asks; `device` defaults to CUDA where it is there. The caller's module is never
-        touched. Raises NetworkError when a value does not fit or the module does not run.
+        made for, when a method asks; `device` defaults to CUDA where it is there. `head` says what the output
+        means ("softmax", "sigmoid", "probabilities" or "score", whose `unit` may be "years"; default: see
+        `network.head`), `output` which item of a tuple, dict, dataclass or named tuple it is (both also as another
+        network has them). The caller's module is never touched. Raises NetworkError when a value does not fit or the
+        module does not run.
         """
         shape = _checked_shape(name, input_shape)
         standardisation = Standardisation.checked(
@@ -139,6 +163,9 @@ class Network:
             opening=opening,
             domain=domain,
             device=where,
+            head=head,
+            output=output,
+            unit=unit,
         )
 
     def twin(self) -> "Network":
@@ -152,12 +179,28 @@ class Network:
         twin._captures = twin._find_captures()
         return twin
 
+    def with_head(self, kind: str, unit: str = "") -> "Network":
+        """This very network with its output taken for another kind of value; raises NetworkError where it cannot be."""
+        scores = torch.zeros(1, self.layers[LOGITS].channels)
+        if self.output.stepped or self.output.inverted:
+            raise NetworkError(
+                f"{self.name} puts out probabilities itself, so its output cannot be taken for {kind!r} here; "
+                "say head = in its card."
+            )
+        head, _ = understand(self.name, Evidence(scores, ""), kind, unit, False, None)
+        if head not in self._variants:
+            self._variants[head] = copy.copy(self)
+            self._variants[head].head = head
+        return self._variants[head]
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits of sha256 over architecture, weights, input shape and standardisation."""
         digest = hashlib.sha256()
         architecture = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.module))
         digest.update(repr((architecture, self.input_shape, *self.standardisation.identity)).encode())
+        if self.output != Output():
+            digest.update(repr(self.output).encode())
         tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
         for key in sorted(tensors):
             tensor = tensors[key].detach().cpu().contiguous()
@@ -191,6 +234,14 @@ class Network:
         """
         output = self.activations(images, (LOGITS,))[LOGITS]
         return output.flatten(2).mean(2) if output.ndim > 2 else output
+
+    def probabilities(self, images: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n units"]:
+        """Probabilities of [0, 1] images as the network's head means them.
+
+        Raises NetworkError for a head of kind "score", and as `logits` does.
+        """
+        scores = self.logits(images)
+        return self.head.probabilities(scores).to(scores.dtype)
 
     def activations(
         self,
@@ -229,7 +280,10 @@ class Network:
             # A module used twice counts once; another thread that runs `module` itself is none of ours.
             if called in captured or threading.get_ident() != owner:
                 return
-            tensor = before.leave(called) if called in inside else first_tensor(output)
+            if called is self.module:
+                tensor = self.output.read(output, endings)
+            else:
+                tensor = before.leave(called) if called in inside else first_tensor(output)
             if tensor is not None:
                 captured[called] = tensor.clone()
             if len(captured) == len(asked):
@@ -253,13 +307,18 @@ class Network:
 
         inside = {self._captures[layer.name] for layer in self.layers.values() if layer.inside} & asked.keys()
         before, after = BeforeActivation(), AfterActivation()
+        endings = self.output.watch() if self.module in asked else None
         with self._lock:
             # Read first, patched then: what a layer puts out is its own.
             handles = [part.register_forward_hook(keep) for part in asked]
             handles += [part.register_forward_pre_hook(enter) for part in inside]
             handles += [self._captures[layer.name].register_forward_hook(put(layer)) for layer in patches]
             try:
-                with after if patches else nullcontext(), before if inside else nullcontext():
+                watching = (after if patches else None, before if inside else None, endings)
+                with contextlib.ExitStack() as active:
+                    for one in watching:
+                        if one is not None:
+                            active.enter_context(one)
                     self._forward(prepared)
             except _ReachedError:
                 pass
@@ -340,10 +399,22 @@ class Network:
             f"{type(error).__name__} ({said}); it was made for images of shape {self.input_shape} each."
         )
 
-    def _probe(self) -> tuple[dict[str, Layer], dict[str, str]]:
+    def _probe(
+        self, head: str | Head | None, key: Key | Output | None, unit: str
+    ) -> tuple[dict[str, Layer], dict[str, str]]:
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(PROBE_BATCH, *self.input_shape, generator=generator)
-        calls = self._recorded(images)
+        seen: list[Seen] = []
+
+        def scores(output: Any) -> Tensor | None:
+            known = key.key if isinstance(key, Output) else key
+            self.output = Output(choose(self.name, output, known, PROBE_BATCH))
+            if (tensor := item(output, self.output.key)) is not None:
+                seen[:] = [endings.seen(tensor)]
+            return self.output.read(output)
+
+        with Endings() as endings:
+            calls = self._recorded(images, scores)
         root = next((call for call in calls if not call.name), None)
         if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
@@ -351,6 +422,14 @@ class Network:
                 f"{self.name} gave {given} for {PROBE_BATCH} images of shape {self.input_shape}; "
                 "its forward must return class scores of shape (images, classes)."
             )
+        if isinstance(head, Head) and isinstance(key, Output):
+            self.head, self.output = head, key
+        else:
+            kind = head.kind if isinstance(head, Head) else head
+            self.head, self.output = self._understood(seen[0], kind, unit)
+        if self.output.stepped and (before := seen[0].before) is not None:
+            # The layer whose output goes into the last softmax is the class scores itself.
+            calls[calls.index(root)] = replace(root, given=token(before))
         axes = len(self.input_shape) - 1
         layers, aliases = find_layers(calls, PROBE_BATCH, axes)
         known = list(layers.values())
@@ -371,7 +450,7 @@ class Network:
                 aliases[path] = target
         return layers, aliases
 
-    def _recorded(self, images: Tensor) -> list[Call]:
+    def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
         """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
         lay_out(self.module, self.layout)
         numbers, output = RandomNumbers(self.device), [None]
@@ -384,7 +463,7 @@ class Network:
 
         try:
             with MemoryWatch() as watch:
-                calls = record(self.module, first)
+                calls = record(self.module, first, scores)
             if self.layout == PLAIN or not watch.read:
                 self.cautions = cautions(self.name, run, images, output[0], numbers.drawn)
                 return calls
@@ -392,7 +471,18 @@ class Network:
             if self.layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
                 raise
         self.layout = PLAIN
-        return self._recorded(images)
+        return self._recorded(images, scores)
+
+    def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
+        """What the output means, by what came out for noise and, where that leaves open, for other images."""
+        rows = flat(first.values)
+        seen = Evidence(rows, first.ending)
+        if kind is None and not unit and ambiguous(seen):
+            with torch.no_grad():
+                more = [self._forward(self._prepare(one)) for one in several_images(self.input_shape)]
+            others = [flat(one) for output in more if (one := item(output, self.output.key)) is not None]
+            seen = Evidence(torch.cat([rows, *others]), first.ending)
+        return understand(self.name, seen, kind, unit, bool(self.labels), self.output.key)
 
     def _find_captures(self) -> dict[str, nn.Module]:
         modules = dict(self.module.named_modules(remove_duplicate=False))

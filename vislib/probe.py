@@ -127,19 +127,30 @@ def _origin(tensor: Tensor) -> frozenset[str]:
     return tensor.__dict__.get("vislib_origin", frozenset())
 
 
-def record(module: nn.Module, forward: Callable[[], Any]) -> list[Call]:
-    """First call of every module while `forward()` runs, in the order in which they finish."""
-    calls: dict[str, Call] = {}
-    serial = itertools.count()
+_serial = itertools.count()
 
-    def token(tensor: Tensor) -> tuple[int, int]:
-        # An in-place operation keeps the tensor but changes its values: the version tells them apart.
-        return tensor.__dict__.setdefault("vislib_serial", next(serial)), tensor._version
+
+def token(tensor: Tensor) -> tuple[int, int]:
+    """Two tokens are equal when they stand for the same values."""
+    # An in-place operation keeps the tensor but changes its values: the version tells them apart.
+    return tensor.__dict__.setdefault("vislib_serial", next(_serial)), tensor._version
+
+
+def record(
+    module: nn.Module, forward: Callable[[], Any], scores: Callable[[Any], Tensor | None]
+) -> list[Call]:
+    """First call of every module while `forward()` runs, in the order in which they finish.
+
+    `scores` gives the tensor that stands for what the whole module puts out.
+    """
+    calls: dict[str, Call] = {}
 
     def note(name: str) -> Callable[..., None]:
         def hook(called: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            tensor = first_tensor(output)
-            if name in calls or tensor is None:
+            if name in calls:
+                return
+            tensor = first_tensor(output) if name else scores(output)
+            if tensor is None:
                 return
             if isinstance(called, CONVOLUTIONS):
                 tensor.__dict__["vislib_origin"] = frozenset({name})

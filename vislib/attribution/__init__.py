@@ -3,7 +3,7 @@
 from vislib.attribution.ask import attribute, attribution_steps, default_layer, find_method, map_layers
 from vislib.attribution.method import FAMILIES, METHODS, Method
 from vislib.attribution.result import Attribution
-from vislib.attribution.target import Target
+from vislib.attribution.target import Outcome, Target, outcomes, unit_name
 from vislib.attribution.volumes import VolumeAttribution, attribute_volume, volume_attribution_steps
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "METHODS",
     "Attribution",
     "Method",
+    "Outcome",
     "Target",
     "VolumeAttribution",
     "attribute",
@@ -19,5 +20,7 @@ __all__ = [
     "default_layer",
     "find_method",
     "map_layers",
+    "outcomes",
+    "unit_name",
     "volume_attribution_steps",
 ]

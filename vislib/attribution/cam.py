@@ -292,4 +292,6 @@ def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
     chosen = weight[torch.tensor(query.target.unit, device=maps.device)]
     if query.target.against is not None:
         chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]
+    if query.target.opposite:
+        chosen = -chosen
     yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores, layer=layer)

@@ -16,6 +16,7 @@ from vislib.attribution.result import Attribution
 from vislib.attribution.samplers import Sampler, check_surround, reference, sampler
 from vislib.attribution.windows import Grid, fitted, sweep, units_of
 from vislib.errors import AttributionError
+from vislib.head import Head
 from vislib.probe import LOGITS
 
 # N of the Laplace correction: the number of training images in the paper's experiments.
@@ -54,10 +55,11 @@ def prediction_difference(query: Query) -> Iterator[Attribution]:
     """`log2 odds p(c|x) - log2 odds p(c|x without w)` (Zintgraf et al. 2017), the mean over the windows on a pixel.
 
     `p(c|x without w)` is the mean probability over `samples` contents of the window, all channels drawn
-    together; probabilities are softmax over all classes, Laplace-corrected. Units of other layers have no
-    odds: `a - E[a]`. A target `against` another one is the difference of the two. Unlike the paper's windows,
-    these are `stride` apart; the last ones end where the image does. Raises AttributionError for a stride above
-    the window, a single class, surrounds too large for a Gaussian, and a domain that does not fit.
+    together; probabilities are those of the network's head, Laplace-corrected (with K = 2 where each unit is a yes or
+    no of its own). Values and units of other layers have no odds: `a - E[a]`. A target `against` another one is the
+    difference of the two. Unlike the paper's windows, these are `stride` apart; the last ones end where the image
+    does. Raises AttributionError for a stride above the window, surrounds too large for a Gaussian, and a domain that
+    does not fit.
     """
     window, stride = query.whole("window"), query.whole("stride")
     if stride > window:
@@ -65,21 +67,17 @@ def prediction_difference(query: Query) -> Iterator[Attribution]:
             f"Prediction difference was given a stride of {stride} pixels and windows of {window}, which leave "
             f"pixels that no window covers; give a stride of at most {window}."
         )
-    classes = query.network.layers[LOGITS].channels
-    if query.target.layer == LOGITS and classes == 1:
-        raise AttributionError(
-            f"{query.network.name} has one class, whose probability is always 1; choose a unit of another layer."
-        )
     sizes, notes = fitted(query, window)
     spatial = tuple(query.images.shape[2:])
     check_surround(query.choice("sampler"), sizes, query.whole("padding"), spatial)
-    return _steps(query, Grid.whole(spatial, sizes, stride), notes)
+    return _steps(query, Grid.whole(spatial, sizes, stride), (*notes, *_measured_in(query)))
 
 
 def _steps(query: Query, grid: Grid, notes: tuple[str, ...]) -> Iterator[Attribution]:
     known = reference(query.network, query.images)
     draw = sampler(query.choice("sampler"), known, grid.window, query.whole("padding"), grid.spatial)
-    is_class = query.target.layer == LOGITS
+    head = query.network.head
+    is_class = query.target.layer == LOGITS and head.has_probability
     units, target = (None, query.target) if is_class else units_of(query.target)
     of_class = replace(target, position=None)
     samples = query.whole("samples")
@@ -96,11 +94,13 @@ def _steps(query: Query, grid: Grid, notes: tuple[str, ...]) -> Iterator[Attribu
         return torch.cat(parts).double().cpu()
 
     def evidence(rerun: Rerun, image: int, windows: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m"]:
-        before = class_probabilities(rerun.clean.double().cpu(), target.position)
-        after = class_probabilities(outputs(rerun, image, windows), target.position)
+        before = class_probabilities(rerun.clean.double().cpu(), head, target.position)
+        after = class_probabilities(outputs(rerun, image, windows), head, target.position)
         after = after.view(len(windows), samples, -1).mean(1)
+        classes = before.shape[1] if head.exclusive else 2
         # Without positions any more; `against` another class takes that one's difference off.
-        return of_class.of(log2_odds(before) - log2_odds(after), [image] * len(windows))
+        gained = log2_odds(before, classes) - log2_odds(after, classes)
+        return of_class.of(gained, [image] * len(windows))
 
     def change(rerun: Rerun, image: int, windows: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m"]:
         after = target.of(outputs(rerun, image, windows), [image] * (len(windows) * samples))
@@ -131,18 +131,26 @@ def _contents(
 
 
 def class_probabilities(
-    logits: Float64[Tensor, "m classes *spatial"], position: tuple[int, ...] | None = None
+    logits: Float64[Tensor, "m classes *spatial"], head: Head, position: tuple[int, ...] | None = None
 ) -> Float64[Tensor, "m classes"]:
-    """Softmax over all classes; of logits with positions at one of them, or of their mean."""
+    """The head's probabilities; of logits with positions at one of them, or of their mean."""
     if position:
         place: tuple[Any, ...] = (..., *position)
         logits = logits[place]
     elif logits.ndim > 2:
         logits = logits.flatten(2).mean(2)
-    return logits.softmax(1)
+    return head.probabilities(logits)
 
 
-def log2_odds(p: Float64[Tensor, "m classes"]) -> Float64[Tensor, "m classes"]:
-    """`log2 p / (1 - p)` of probabilities after the Laplace correction `(p N + 1) / (N + K)`."""
-    corrected = (p * TRAINED_ON + 1) / (TRAINED_ON + p.shape[1])
+def log2_odds(p: Float64[Tensor, "m units"], classes: int) -> Float64[Tensor, "m units"]:
+    """`log2 p / (1 - p)` of probabilities after the Laplace correction `(p N + 1) / (N + K)`, K classes."""
+    corrected = (p * TRAINED_ON + 1) / (TRAINED_ON + classes)
     return (corrected / (1 - corrected)).log2()
+
+
+def _measured_in(query: Query) -> tuple[str, ...]:
+    """What the map's numbers are, where they are no bits of evidence."""
+    head = query.network.head
+    if query.target.layer != LOGITS or head.has_probability:
+        return ()
+    return (f"The map is in {head.unit or 'units of the output'}: how far each window moves the value.",)

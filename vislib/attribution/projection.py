@@ -46,6 +46,8 @@ def deconvolution(query: Query) -> Iterator[Attribution]:
     notes = _notes(query, parts)
     if query.target.against is not None:
         pixels = pixels - _projected(query, query.target.against)[0]
+    if query.target.opposite:
+        pixels = -pixels
     with torch.no_grad():
         scores = torch.cat(
             [

@@ -113,7 +113,7 @@ class Query:
             scores=array(scores),
             step=step,
             steps=steps,
-            notes=(*notes, *self.network.cautions),
+            notes=(*notes, *self.target.facts(self.network), *self.network.cautions),
             numbers={name: array(value) for name, value in (numbers or {}).items()},
             colour=None if colour is None else array(colour),
             layer=self.layer if layer is None else layer,

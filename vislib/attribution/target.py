@@ -1,8 +1,9 @@
 """Target: what an attribution answers for, a class or any unit of any layer, or one unit rather than another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,13 +21,15 @@ class Target:
     """The score that is explained: `unit` of `layer` (default: a class score before softmax).
 
     Several units are one for each image. `against` is a second unit whose score is taken off: why A rather
-    than B. A unit with positions counts with its mean over them, or with its value at `position` alone.
+    than B. A unit with positions counts with its mean over them, or with its value at `position` alone. `opposite`
+    explains what lowers the score: why not A.
     """
 
     unit: Units
     layer: str = LOGITS
     against: Units | None = None
     position: tuple[int, ...] | None = None
+    opposite: bool = False
 
     def checked(self, network: Network, n: int) -> "Target":
         """This target with the layer's own name and one unit for each of `n` images.
@@ -60,19 +63,33 @@ class Target:
         score = values.gather(1, self._column(self.unit, rows, values))[:, 0]
         if self.against is not None:
             score = score - values.gather(1, self._column(self.against, rows, values))[:, 0]
-        return score
+        return -score if self.opposite else score
 
     def words(self, network: Network) -> str:
-        """What is explained, for a caption: "tumour-like rather than healthy", "unit 3 of conv5"."""
+        """What is explained, for a caption: "tumour-like rather than healthy", "not ill", "unit 3 of conv5"."""
 
-        def name(unit: Units) -> str:
-            first = unit if isinstance(unit, int) else unit[0]
-            if self.layer == LOGITS and network.labels:
-                return network.labels[first]
-            return f"class {first}" if self.layer == LOGITS else f"unit {first} of {self.layer}"
+        def name(units: Units) -> str:
+            unit = units if isinstance(units, int) else units[0]
+            return unit_name(network, unit) if self.layer == LOGITS else f"unit {unit} of {self.layer}"
 
         said = name(self.unit)
-        return said if self.against is None else f"{said} rather than {name(self.against)}"
+        if self.against is not None:
+            said = f"{said} rather than {name(self.against)}"
+        if self.layer == LOGITS and not network.head.has_probability:
+            return f"what {'lowers' if self.opposite else 'raises'} {said}"
+        return f"not {said}" if self.opposite else said
+
+    def facts(self, network: Network) -> tuple[str, ...]:
+        """Sentences on how the score comes out of the network's output, where that is not plain."""
+        if self.layer != LOGITS:
+            return ()
+        spatial = network.layers[LOGITS].spatial
+        averaged = (
+            f"The score is the mean over the {' x '.join(map(str, spatial))} positions of the output."
+            if math.prod(spatial) > 1 and self.position is None
+            else ""
+        )
+        return tuple(fact for fact in (network.head.of_scores, averaged) if fact)
 
     def _place(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
         assert self.position is not None
@@ -89,6 +106,38 @@ class Target:
         else:
             chosen = [units[row] for row in (range(len(values)) if rows is None else rows)]
         return torch.tensor(chosen, device=values.device)[:, None]
+
+
+class Outcome(NamedTuple):
+    """Something that a network may say to an image, in words, and the target that explains it."""
+
+    words: str
+    target: Target
+
+
+def unit_name(network: Network, unit: int) -> str:
+    """What a unit of the network's output stands for: its label, or words such as "class 3", "the value"."""
+    if network.labels:
+        return network.labels[unit]
+    if network.head.exclusive:
+        return f"class {unit}"
+    return f"output {unit}" if network.layers[LOGITS].channels > 1 else "the output"
+
+
+def outcomes(network: Network) -> tuple[Outcome, ...]:
+    """All that the network may say, as its head means it.
+
+    A class each where they share one probability, a finding each where they do not; where there is one unit, also its
+    opposite ("ill", "not ill"); of values what raises and what lowers each.
+    """
+    units = range(network.layers[LOGITS].channels)
+    both = len(units) == 1 or not network.head.has_probability
+    targets = [
+        Target(unit, opposite=opposite)
+        for unit in units
+        for opposite in ((False, True) if both else (False,))
+    ]
+    return tuple(Outcome(target.words(network), target) for target in targets)
 
 
 def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, ...]:

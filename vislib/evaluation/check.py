@@ -58,8 +58,10 @@ class Check:
 
     @property
     def probability(self) -> float | None:
-        """What the network gives the class on the whole image."""
-        return None if self.deletion is None else float(self.deletion.probabilities[0, 0])
+        """What the network gives the class on the whole image; None where its output is a value."""
+        if self.deletion is None or self.deletion.values is not None:
+            return None
+        return float(self.deletion.probabilities[0, 0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
-from vislib.evaluation.faithfulness import places
-from vislib.evaluation.scores import batch_size, class_target, probability
+from vislib.evaluation.faithfulness import has_moved, mean_image, on_own_scale, places
+from vislib.evaluation.scores import batch_size, class_target, measured
 from vislib.network import Network
 
 PERCENTAGES = (20, 40, 60, 80)
@@ -24,15 +24,28 @@ TINY = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Road:
-    """Probability of the class after the most (MoRF) or the least relevant pixels (LeRF) were removed."""
+    """What the network says after the most (MoRF) or the least relevant pixels (LeRF) were removed, and before.
+
+    Probabilities; of a network whose output is a value, places on its own scale as in `Curve`.
+    """
 
     percentages: tuple[float, ...]
     morf: Float[np.ndarray, "n points"]
     lerf: Float[np.ndarray, "n points"]
+    clean: Float[np.ndarray, " n"]
 
     @property
     def score(self) -> Float[np.ndarray, " n"]:
-        """(LeRF - MoRF) / 2, the mean over the percentages: above 0 where the map is right, -0.5 to 0.5."""
+        """(LeRF - MoRF) / 2, the mean over the percentages: above 0 where the map is right.
+
+        -0.5 to 0.5 of probabilities; NaN, not measured, where removal does not move what the network says.
+        """
+        moved = has_moved(np.concatenate([self.clean[:, None], self.morf, self.lerf], 1))
+        return np.where(moved, self.difference, np.nan)
+
+    @property
+    def difference(self) -> Float[np.ndarray, " n"]:
+        """As `score`, also where nothing moves."""
         return (self.lerf - self.morf).mean(1) / 2
 
 
@@ -206,8 +219,13 @@ def _run(
             if len(waiting) == batch or done == total:
                 several = [place // cases for place in range(len(found), done)]
                 stacked = torch.from_numpy(np.stack(waiting))
-                found += probability(network, stacked, target, several).tolist()
+                found += measured(network, stacked, target, several).tolist()
                 waiting = []
             yield done / total
-    table = np.array(found).reshape(len(images), len(percentages), 2)
-    return Road(percentages, table[:, :, 0], table[:, :, 1])
+    table = np.array(found).reshape(len(images), cases)
+    clean = measured(network, images, target, range(len(images)))
+    if not network.head.has_probability:
+        gone = mean_image(network, images)
+        table = on_own_scale(table, clean, measured(network, gone, target, range(len(images))))
+        clean = np.ones(len(images))
+    return Road(percentages, table[:, 0::2], table[:, 1::2], clean)

@@ -183,4 +183,6 @@ def _renewed(network: Network, module: nn.Module) -> Network:
         opening=network.opening,
         device=network.device,
         domain=network.domain,
+        head=network.head,
+        output=network.output,
     )

@@ -1,6 +1,7 @@
-"""The number that falls when what matters is removed: the probability of the class that is explained."""
+"""The number that falls when what matters is removed: the probability, or the value, that is explained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ _LARGEST = 32
 
 
 def is_class(network: Network, target: Target) -> bool:
-    """Whether a target is a class (or one class rather than another), which alone has a probability."""
+    """Whether a target is what the network says (or one thing rather than another), which alone can be measured."""
     return network.layer(target.layer).name == LOGITS and target.position is None
 
 
@@ -33,19 +34,24 @@ def class_target(network: Network, target: Target | int, n: int) -> Target:
     return checked
 
 
-def probability(
+def measured(
     network: Network, images: Float[Tensor, "m c *spatial"], target: Target, rows: Sequence[int]
 ) -> Float[np.ndarray, " m"]:
-    """Softmax probability of the target's class; of a class rather than another: among these two alone.
+    """The target's probability as the network's head means it, or its value where the head has none.
 
+    Of a class rather than another: among these two alone. Of the opposite: the rest of 1, or the value's negative.
     `rows` says which image of the target's each of the images stands for.
     """
+    head = network.head
     with torch.no_grad():
-        logits = network.logits(images).double()
-        if target.against is None:
-            logits = logits.log_softmax(1)
-        chosen = target.of(logits, rows)
-    return (chosen.exp() if target.against is None else chosen.sigmoid()).cpu().numpy()
+        scores = network.logits(images).double()
+        if not head.has_probability:
+            return target.of(scores, rows).cpu().numpy()
+        if target.against is not None:
+            # exp(a - b) are the odds of a beside b: of two classes, and of two findings of which one is there.
+            return target.of(scores, rows).sigmoid().cpu().numpy()
+        chosen = replace(target, opposite=False).of(head.probabilities(scores), rows).cpu().numpy()
+    return 1 - chosen if target.opposite else chosen
 
 
 def batch_size(network: Network, images: Float[Tensor, "n c *spatial"]) -> int:

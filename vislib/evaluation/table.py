@@ -16,7 +16,7 @@ from vislib.attribution.ask import attribute, find_method
 from vislib.attribution.target import Target
 from vislib.evaluation.asked import Asked, evidence
 from vislib.evaluation.baselines import BASELINES
-from vislib.evaluation.faithfulness import deletion, insertion
+from vislib.evaluation.faithfulness import MOVES, deletion, insertion, removable
 from vislib.evaluation.intervals import Interval, bootstrap
 from vislib.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
 from vislib.evaluation.road import road
@@ -44,7 +44,10 @@ COLUMNS = (
     Column("random weights", "", "mass accuracy of the same method with all weights random"),
     Column("rank accuracy", "higher", "share inside the mask of the p largest pixels, p being its size"),
     Column(
-        "deletion", "lower", "area under the class's probability while the largest pixels become the mean"
+        "deletion",
+        "lower",
+        "area under the class's probability while the largest pixels become the mean; images of "
+        "which removal does not move it are left out",
     ),
     Column("insertion", "higher", "the same while they are put into a blurred copy"),
     Column("ROAD", "higher", "(LeRF - MoRF) / 2 with noisy linear imputation, at 20, 40, 60 and 80 %"),
@@ -89,8 +92,10 @@ class Row:
     seconds: float = 0.0  # an image
 
     def interval(self, column: str, seed: int = 0) -> Interval | None:
-        """The column's mean with its bootstrap interval."""
-        return bootstrap(self.values[column], seed=seed) if column in self.values else None
+        """The column's mean with its bootstrap interval, over the images of which it could be measured."""
+        values = self.values.get(column, np.empty(0))
+        measured = values[np.isfinite(values)]
+        return bootstrap(measured, seed=seed) if len(measured) else None
 
 
 @dataclass
@@ -152,6 +157,13 @@ class _Work:
         self.network, self.images, self.classes, self.masks = network, images, classes, masks
         self.effort, self.seed = effort, seed
         self.random = random_network(network, seed=seed)
+        # The same images for every row: one that removal does not move says nothing of any map.
+        self.told = np.concatenate(
+            [
+                removable(network, images[rows], Target(tuple(self.classes[rows].tolist())))
+                for rows in _batches(len(images))
+            ]
+        )
         self.copies = list(cascade(network, seed=seed))
 
     def row(self, maker: Asked | str, rows: list[Row]) -> Iterator[tuple[float, str]]:
@@ -179,25 +191,42 @@ class _Work:
 
     def facts(self) -> list[str]:
         """Sentences for the top of the table."""
-        with torch.no_grad():
-            right = np.concatenate(
-                [
-                    self.network.logits(self.images[rows]).argmax(1).cpu().numpy() == self.classes[rows]
-                    for rows in _batches(len(self.images))
-                ]
-            )
         effort = self.effort
         return [
             f"Network {self.network.name} ({self.network.fingerprint}), {len(self.images)} images, explained for "
-            f"their true class; wrongly classified ones are in. Accuracy on them: {right.mean():.1%}.",
+            f"their true class; wrongly classified ones are in. {self._accuracy()}",
             f"The objects cover {self.masks.mean():.1%} of the images.",
             f"Deletion and insertion in {effort.steps} steps on the first {effort.of('removal')} images, ROAD on the "
             f"first {effort.of('road')}, random weights on {effort.of('random')}, the cascade of random layers on "
             f"{effort.of('sanity')}. Methods that are not quick: {effort.of('images', False)} images, cascade "
             f"{effort.of('sanity', False)}.",
+            *self._untold(),
             "One draw of random weights; intervals tell of images, not of draws.",
             "Means with 95 % intervals: percentile bootstrap over images, 2000 resamples.",
         ]
+
+    def _untold(self) -> list[str]:
+        left_out = int((~self.told).sum())
+        if not left_out:
+            return []
+        return [
+            f"{left_out} of the images are left out of deletion, insertion and ROAD: removing all of them moves what "
+            f"the network says of the true class by less than {MOVES:.0%}."
+        ]
+
+    def _accuracy(self) -> str:
+        """How often the network is right, as its head means it."""
+        head = self.network.head
+        if not head.has_probability:
+            return "Its output is a value, so that nothing is right or wrong, and removal is on the value's own scale."
+        right = []
+        for rows in _batches(len(self.images)):
+            with torch.no_grad():
+                found = self.network.probabilities(self.images[rows]).cpu().numpy()
+            own = found[np.arange(len(found)), self.classes[rows]]
+            right.append(found.argmax(1) == self.classes[rows] if head.exclusive else own > 0.5)
+        said = "Accuracy on them" if head.exclusive else "It finds the true class, above 50 %, in"
+        return f"{said}: {np.concatenate(right).mean():.1%}."
 
     def _maps(
         self, network: Network, maker: Asked | str, n: int, doing: str, start: float, length: float
@@ -234,7 +263,7 @@ class _Work:
                     steps=self.effort.steps,
                     seed=self.seed,
                 )
-                areas[name].append(found.auc)
+                areas[name].append(np.where(self.told[rows], found.area, np.nan))
             yield 0.2 + 0.4 * rows.stop / len(maps), f"{row.name}: deletion and insertion"
         row.values |= {name: np.concatenate(values) for name, values in areas.items()}
 
@@ -242,7 +271,8 @@ class _Work:
         scores = []
         for rows in _batches(len(maps)):
             target = Target(tuple(self.classes[rows].tolist()))
-            scores.append(road(self.network, self.images[rows], target, maps[rows], seed=self.seed).score)
+            found = road(self.network, self.images[rows], target, maps[rows], seed=self.seed)
+            scores.append(np.where(self.told[rows], found.difference, np.nan))
             yield 0.6 + 0.2 * rows.stop / len(maps), f"{row.name}: ROAD"
         row.values["ROAD"] = np.concatenate(scores)
 

@@ -1,10 +1,12 @@
 """Verdict: in plain sentences, which of the maps of one image deserve trust, and why."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from vislib.evaluation.check import Check
+from vislib.head import percent
 
 Level = Literal["trust", "doubt", "do not trust"]
 TRUST: Level = "trust"
@@ -21,6 +23,9 @@ MARGIN = 0.02
 NEEDED = 2  # of the three removal tests, that a map must pass
 # Below this the network hardly believes in the class, and there is too little for a removal to take away.
 BELIEVED = 0.2
+
+_NO_CLASS = "What is explained is no class, so removing pixels was not measured."
+_UNMOVED = "Removing pixels hardly moves what the network says here, so it was not measured."
 
 WORDS = {"Sobel edges": "edges", "|intensity|": "mere brightness", "uniform noise": "random pixels"}
 CHANCE = "uniform noise"
@@ -86,7 +91,7 @@ def _judge(one: Check, baselines: Sequence[Check]) -> Verdict:
     if sanity is None:
         unknown.append("Whether it depends on the weights was not measured.")
     if removal is None:
-        unknown.append("What is explained is no class, so removing pixels was not measured.")
+        unknown.append(_UNMOVED if one.deletion is not None else _NO_CLASS)
     if place is None:
         unknown.append("There is no mask, so whether it lies on the object was not measured.")
     return Verdict(
@@ -118,7 +123,7 @@ def _sanity(one: Check) -> _Ground | None:
 @dataclass(frozen=True)
 class _Test:
     name: str
-    value: Callable[[Check], float]
+    value: Callable[[Check], float]  # NaN where it was not measured
     sign: int  # 1 where more is better
     words: str  # with a place for one of the next three and for whom it is compared with
     more: str
@@ -129,21 +134,21 @@ class _Test:
 _TESTS = (
     _Test(
         "deletion",
-        lambda one: 1.0 if one.deletion is None else float(one.deletion.auc[0]),
+        lambda one: math.nan if one.deletion is None else float(one.deletion.auc[0]),
         -1,
         "removing what it marks lowers the score {how} removing {other}",
         *("sooner than", "as soon as", "later than"),
     ),
     _Test(
         "insertion",
-        lambda one: 0.0 if one.insertion is None else float(one.insertion.auc[0]),
+        lambda one: math.nan if one.insertion is None else float(one.insertion.auc[0]),
         1,
         "showing what it marks brings the score back {how} showing {other}",
         *("sooner than", "as soon as", "later than"),
     ),
     _Test(
         "ROAD",
-        lambda one: 0.0 if one.road is None else float(one.road.score[0]),
+        lambda one: math.nan if one.road is None else float(one.road.score[0]),
         1,
         "painting over what it marks costs {how} painting over {other}",
         *("more than", "as much as", "less than"),
@@ -152,21 +157,24 @@ _TESTS = (
 
 
 def _removal(one: Check, baselines: Sequence[Check]) -> _Ground | None:
-    """Deletion, insertion and ROAD against the best baseline of each; against chance, whether it tells anything."""
-    if one.deletion is None or one.insertion is None or one.road is None or one.probability is None:
+    """Deletion, insertion and ROAD against the best baseline of each; against chance, whether it tells anything.
+
+    None where nothing was measured: a removal that moves nothing is no tie in the map's favour.
+    """
+    if one.deletion is None or one.insertion is None or one.road is None:
         return None
-    if one.probability < BELIEVED:
+    if one.probability is not None and one.probability < BELIEVED:
         return _Ground(
             None,
-            f"the network gives this class only {one.probability:.0%} here, so that removing pixels tells little",
+            f"the network gives this class only {percent(one.probability)} here, so that removing pixels tells little",
         )
-    rivals = [other for other in baselines if other.road is not None]
     won: list[str] = []
     lost: list[str] = []
     for test in _TESTS:
-        best = max(rivals, key=lambda other: test.sign * test.value(other), default=None)
-        if best is None:
-            return None
+        rivals = [other for other in baselines if math.isfinite(test.value(other))]
+        if not rivals or not math.isfinite(test.value(one)):
+            continue
+        best = max(rivals, key=lambda other: test.sign * test.value(other))
         ahead = test.sign * (test.value(one) - test.value(best))
         how = test.more if ahead > MARGIN else test.equal if ahead >= -MARGIN else test.less
         words = test.words.format(how=how, other=WORDS.get(best.name, f"the {best.name}"))
@@ -175,12 +183,14 @@ def _removal(one: Check, baselines: Sequence[Check]) -> _Ground | None:
         )
     if len(won) >= NEEDED:
         return _Ground(True, won[0])
-    return _Ground(False if _by_chance(one, rivals) else None, lost[0])
+    if len(won) + len(lost) < NEEDED:
+        return None
+    return _Ground(False if _by_chance(one, baselines) else None, lost[0])
 
 
-def _by_chance(one: Check, rivals: Sequence[Check]) -> bool:
+def _by_chance(one: Check, baselines: Sequence[Check]) -> bool:
     """Whether the map does no better than random pixels in most of the tests."""
-    chance = [other for other in rivals if other.name == CHANCE]
+    chance = [other for other in baselines if other.name == CHANCE and other.road is not None]
     if not chance:
         return False
     beaten = [test.sign * (test.value(one) - test.value(chance[0])) > MARGIN for test in _TESTS]

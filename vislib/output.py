@@ -1,0 +1,320 @@
+"""Output: which tensor of what a module returns is its scores, and how they are read before its last softmax."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vislib.errors import NetworkError
+from vislib.head import Head, Kind, as_scores, check_kind
+
+Key = str | int
+
+# What a module may end with, and whether it shares one probability among the units.
+ENDINGS = {
+    "softmax": True,
+    "log_softmax": True,
+    "sigmoid": False,
+    "expit": False,
+    "logsigmoid": False,
+    "log_sigmoid": False,
+}
+# Named so by who wrote the module: these are no guess.
+SCORES = "logits"
+# torchvision's segmentation networks: the scores, and those of a second classifier that only training uses.
+SEGMENTATION = ("out", {"aux"})
+
+_LAST = 4  # softmaxes and sigmoids that are remembered
+_SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits
+LOGIT = 20.0  # a larger number is hardly a logit: its probability would be 1 to nine digits
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a module's scores are got: the item `key` of what it returns, and what is done to it.
+
+    `stepped` reads what goes into the softmax or sigmoid that the module ends with; `inverted` takes the logarithm,
+    or the log-odds, of probabilities that come out of it in another way.
+    """
+
+    key: Key | None = None
+    stepped: bool = False
+    inverted: bool = False
+    exclusive: bool = False
+
+    def read(self, output: Any, endings: "Endings | None" = None) -> Tensor | None:
+        """The scores (n, units, *spatial) in what the module returned; None where there is no tensor."""
+        tensor = item(output, self.key)
+        if tensor is None:
+            return None
+        if self.stepped and endings is not None and (before := endings.before(tensor)) is not None:
+            tensor = before
+        elif self.inverted or self.stepped:
+            tensor = as_scores(tensor, self.exclusive)
+        return tensor[:, None] if tensor.ndim == 1 else tensor
+
+    def watch(self) -> "Endings | None":
+        """What must be active while the module runs, for `read`."""
+        return Endings() if self.stepped else None
+
+
+class Seen(NamedTuple):
+    """Values that a module put out, what went into the last softmax or sigmoid, and which of ENDINGS it was, or ""."""
+
+    values: Tensor
+    before: Tensor | None
+    ending: str
+
+
+class Endings(TorchFunctionMode):
+    """Remembers what went into the last softmaxes and sigmoids, in this thread, inside the `with`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A module that attends has many large ones before its last; a few suffice for modules of several heads.
+        self._seen: deque[tuple[Tensor, Tensor, str]] = deque(maxlen=_LAST)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").removeprefix("special_")
+        source = args[0] if args else (kwargs or {}).get("input")
+        if name in ENDINGS and isinstance(result, Tensor) and isinstance(source, Tensor):
+            self._seen.append((result, source, name))
+        return result
+
+    def before(self, tensor: Tensor) -> Tensor | None:
+        """What went into the softmax or sigmoid that `tensor` came out of."""
+        return self.seen(tensor).before
+
+    def seen(self, tensor: Tensor) -> "Seen":
+        """What `tensor` came out of."""
+        found = ((source, name) for result, source, name in self._seen if result is tensor)
+        return Seen(tensor, *next(found, (None, "")))
+
+
+def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in what a module returned, with its place in words."""
+    if isinstance(output, Tensor):
+        yield path, output
+        return
+    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
+        output = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    names = getattr(output, "_fields", None)  # a named tuple's
+    if isinstance(output, Mapping):
+        for key, value in output.items():
+            yield from items(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(output, (tuple, list)):
+        for index, value in enumerate(output):
+            key = names[index] if names else index
+            yield from items(value, f"{path}.{key}" if path else str(key))
+
+
+def item(output: Any, key: Key | None) -> Tensor | None:
+    """The tensor at `key` ("logits", 1, "heads.0"), or the first where no key is needed; None where there is none."""
+    found = dict(items(output))
+    if key is None:
+        return next(iter(found.values()), None)
+    if str(key) in found:
+        return found[str(key)]
+    inside = [tensor for path, tensor in found.items() if path.startswith(f"{key}.")]
+    if not inside and isinstance(key, int) and not isinstance(output, (Tensor, Mapping)):
+        inside = list(found.values())[key : key + 1] if hasattr(output, "_fields") else []
+    return inside[0] if len(inside) == 1 else None
+
+
+def choose(name: str, output: Any, key: Key | None, batch: int) -> Key | None:
+    """The key of the scores in the answer to `batch` images; raises NetworkError where it would be a guess."""
+    found = {
+        path: tensor
+        for path, tensor in items(output)
+        if tensor.is_floating_point() and tensor.ndim >= 1 and tensor.shape[0] == batch
+    }
+    if key is not None:
+        if item(output, key) is None:
+            raise NetworkError(
+                f"{name} was given output {key!r}, which its output does not have; it has {listed(output)}."
+            )
+        return key
+    if isinstance(output, Tensor) or not found:
+        return None
+    first, others = SEGMENTATION
+    named = [path for path in found if path == SCORES]
+    if first in found and found.keys() - {first} <= others:
+        named = [first]
+    if len(found) > 1 and not named:
+        raise NetworkError(
+            f"{name} puts out several tensors that may be its class scores: {listed(output)}; name the one that is "
+            'with the key output, such as output = 1 or output = "logits" (in the card or in Network.from_module).'
+        )
+    return (named or list(found))[0]
+
+
+def listed(output: Any) -> str:
+    """Each tensor of an output with its shape, for a message."""
+    found = list(items(output))
+    if isinstance(output, Tensor):
+        return f"one tensor of shape {tuple(output.shape)}"
+    return ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in found) or "no tensor"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of a module's scores: `values` (rows of units) as they came out, and what they came out of."""
+
+    values: Float[Tensor, "rows units"]
+    ending: str  # one of ENDINGS, or ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether anything can be told from them."""
+        return bool(torch.isfinite(self.values).all())
+
+    @property
+    def shares(self) -> bool:
+        """Whether all are from 0 to 1."""
+        return self.finite and bool((self.values >= 0).all() and (self.values <= 1 + _SUM).all())
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every row shares out 1 among several units."""
+        if self.values.shape[1] < 2 or not self.shares:
+            return False
+        return bool(((self.values.double().sum(1) - 1).abs() < _SUM).all())
+
+
+HOW = "in the card, or in Network.from_module"
+
+
+def several_images(shape: tuple[int, ...]) -> Iterator[Float[Tensor, "one c *spatial"]]:
+    """Images that differ as much as can be, for what cannot be told from noise alone."""
+    along = torch.linspace(0, 1, shape[-1]).expand(1, *shape)
+    yield from (torch.zeros(1, *shape), torch.ones(1, *shape), torch.full((1, *shape), 0.5), along)
+
+
+def ambiguous(seen: Evidence) -> bool:
+    """Whether more inputs may tell more: one unit, and what looks like probabilities by chance."""
+    return not seen.ending and (seen.values.shape[1] == 1 or seen.adds_up)
+
+
+def flat(scores: Float[Tensor, "n *more"]) -> Float[Tensor, "rows units"]:
+    """Each position a row of its own; scores without a unit axis have one unit."""
+    if scores.ndim == 1:
+        return scores[:, None]
+    return scores.movedim(1, -1).reshape(-1, scores.shape[1])
+
+
+def understand(
+    name: str, seen: Evidence, kind: str | None, unit: str, labelled: bool, key: Key | None
+) -> tuple[Head, Output]:
+    """What the output means and how its scores are read; raises NetworkError for a head that cannot be."""
+    asked = check_kind(name, kind, seen.values.shape[1])
+    if unit and asked not in (None, "score"):
+        raise NetworkError(
+            f"{name} was given the unit {unit!r} and head {asked!r}; only a head of kind 'score' has a unit."
+        )
+    if unit:
+        asked = "score"
+    exclusive = _normalised(seen)
+    if asked is not None:
+        return _as_said(name, seen, asked, unit, exclusive, key)
+    if exclusive is not None:
+        head, output = _as_said(name, seen, "probabilities", "", exclusive, key)
+        return _inferred(head, _found(seen, exclusive)), output
+    return _guessed(seen, labelled), Output(key)
+
+
+def _normalised(seen: Evidence) -> bool | None:
+    """Whether the module puts out probabilities itself: True shared, False one a unit, None it does not seem so."""
+    if seen.ending.startswith("log"):
+        return ENDINGS[seen.ending] and seen.values.shape[1] > 1
+    if seen.adds_up:
+        return True
+    if seen.shares and seen.ending and not ENDINGS[seen.ending]:
+        return False
+    return None
+
+
+def _as_said(
+    name: str, seen: Evidence, kind: Kind, unit: str, exclusive: bool | None, key: Key | None
+) -> tuple[Head, Output]:
+    if kind == "score":
+        return Head("score", unit=unit), Output(key)
+    if kind == "probabilities" and exclusive is None:
+        if not seen.shares:
+            low, high = float(seen.values.min()), float(seen.values.max())
+            raise NetworkError(
+                f"{name} was given head 'probabilities', but puts out values from {low:.3g} to {high:.3g}; say "
+                "head = 'softmax' or 'sigmoid' where they are logits, 'score' where they are values."
+            )
+        exclusive = False
+    if exclusive is None:
+        return Head(kind, exclusive=kind == "softmax"), Output(key)
+    if kind != "probabilities" and exclusive != (kind == "softmax"):
+        ends = "with probabilities that add up to 1" if exclusive else "with a sigmoid for each unit"
+        raise NetworkError(
+            f"{name} was given head {kind!r}, but ends {ends}; say head = 'probabilities' or leave it out."
+        )
+    stepped = bool(seen.ending)
+    return (
+        Head(kind, exclusive=exclusive, of_scores="" if stepped else _INVERTED[exclusive]),
+        Output(key, stepped=stepped, inverted=not stepped, exclusive=exclusive),
+    )
+
+
+_INVERTED = {
+    True: "The network puts out probabilities; the map is of the logarithm of the class's.",
+    False: "The network puts out probabilities; the map is of the log-odds of the unit's.",
+}
+
+
+def _found(seen: Evidence, exclusive: bool) -> str:
+    if exclusive:
+        return f"Probabilities found: the outputs are never negative and add up to 1. If not, say head = … {HOW}."
+    return (
+        "Probabilities found: the network ends with a sigmoid for each unit. Where they are values, say "
+        f'head = "score" {HOW}.'
+    )
+
+
+def _guessed(seen: Evidence, labelled: bool) -> Head:
+    """The head of scores that nobody said anything of and that are no probabilities."""
+    if seen.values.shape[1] > 1:
+        between = (
+            " All outputs lie between 0 and 1: where they are probabilities already, say "
+            'head = "probabilities".'
+            if seen.shares
+            else ""
+        )
+        return Head(
+            "softmax",
+            exclusive=True,
+            said=False,
+            note="Softmax assumed: the classes share 100 %. Where each is a finding of its own, say "
+            f'head = "sigmoid", where they are values head = "score" ({HOW}).{between}',
+        )
+    largest = float(seen.values.abs().max()) if seen.finite else float("inf")
+    if labelled and largest <= LOGIT:
+        return Head(
+            "sigmoid",
+            said=False,
+            note="Taken for a logit: one output may be a logit or a value. Say which with "
+            f'head = "sigmoid" or "score" ({HOW}).',
+        )
+    return Head(
+        "score",
+        said=False,
+        note="Taken for a value: one output may be a value or a logit. Say which with "
+        f'head = "score" or "sigmoid" ({HOW}).',
+    )
+
+
+def _inferred(head: Head, note: str) -> Head:
+    return dataclasses.replace(head, said=False, note=note)

@@ -85,7 +85,7 @@ class VolumeMap:
             sizing_mode="stretch_width",
             margin=(2, 0, 6, 0),
         )
-        self.warning = InputWarning("volume-warning", services.familiar, workspace)
+        self.warning = InputWarning("volume-warning", self._services.familiar, self._workspace)
         self.chooser.method.title = "asked by"
         self.foot = Div(
             name="volume-map-foot",

@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from dashboard.places import OwnAxes
 from dashboard.scans import Scan, Scans, volume_samples
 from dashboard.upload import shown_name
 from models.inputs import Sample, samples
@@ -99,7 +100,12 @@ class Input:
     @property
     def stem(self) -> str:
         """What a file made from it is called."""
-        place = f"-{self.choice.plane}-{self.slice.index}" if self.slice is not None else ""
+        place = ""
+        if self.slice is not None and self.scan is not None:  # as the file counts
+            across, volume = VIEWS[self.choice.plane].across, self.scan.volume
+            own, at = OwnAxes.of(volume), self.slice.index
+            letter, at = ("", at) if own is None else own.place(volume.data.shape, across, at)
+            place = f"-{self.choice.plane}-{letter}{at}"
         return f"{self.choice.name.rsplit('.', 1)[0]}{place}"
 
     @property

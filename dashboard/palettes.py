@@ -1,8 +1,13 @@
 """Colours of maps: tables of 256 colours, and the rule by which a value gets its colour and its opacity."""
 
+import colorsys
+from collections.abc import Mapping
+
 import numpy as np
 from bokeh import palettes
 from jaxtyping import Float, UInt8
+
+from vislib.labels import Label
 
 _SEQUENTIAL = {
     "inferno": palettes.Inferno256,
@@ -20,6 +25,7 @@ _DIVERGING = {
 }
 SEQUENTIAL = tuple(_SEQUENTIAL)
 DIVERGING = tuple(_DIVERGING)
+_GOLDEN = 0.6180339887498949  # of a turn: hues of numbers that follow lie far apart
 _NEUTRAL = 128  # the entry of 0 in a diverging table; 127 entries lie on either side of it
 
 
@@ -37,6 +43,27 @@ def table(name: str) -> UInt8[np.ndarray, "256 3"]:
 def tables() -> dict[str, bytes]:
     """Every table as 768 bytes, for the browser."""
     return {name: table(name).tobytes() for name in (*SEQUENTIAL, *DIVERGING)}
+
+
+def categorical(values: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
+    """A colour for each label, the same for the same label everywhere; those of labels that follow differ well."""
+    colours = np.empty((len(values), 3), np.uint8)
+    for row, value in enumerate(values.tolist()):
+        number = int(value) if float(value).is_integer() else row + 1
+        light = (0.62, 0.5, 0.74)[number % 3]
+        three = colorsys.hls_to_rgb(number * _GOLDEN % 1.0, light, 0.75)
+        colours[row] = [round(255 * one) for one in three]
+    return colours
+
+
+def label_colours(values: Float[np.ndarray, " n"], labels: Mapping[int, Label]) -> UInt8[np.ndarray, "n 3"]:
+    """The colour of each label: the one that a table gives it, else its own of all numbers."""
+    colours = categorical(values)
+    for row, value in enumerate(values.tolist()):
+        known = labels.get(int(value)) if value == int(value) else None
+        if known is not None and known.colour is not None:
+            colours[row] = known.colour
+    return colours
 
 
 def largest(values: Float[np.ndarray, "h w"], signed: bool) -> float:

@@ -1,6 +1,7 @@
 """One plane of a volume as pixels: cut, coloured as VolumeView colours it, outlined, lettered, drawn into a picture."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dashboard import palettes
 from dashboard.orientation import as_drawn, flipped, letters
+from dashboard.places import OwnAxes
+from dashboard.volume_codes import LabelCodes
+from vislib.labels import Label
 from vislib.slices import VIEWS, upright
 
 BRIGHT, QUIET, WARM, CROSS = (232, 238, 243), (150, 160, 171), (235, 170, 80), (94, 224, 140)
@@ -54,6 +58,9 @@ class Scene:
     signed: bool = False
     limit: float = 0.0
     mask: Shaped[np.ndarray, "x y z"] | None = None
+    labels: LabelCodes | None = None  # the map holds regions, never to be blended, of ...
+    names: Mapping[int, Label] = field(default_factory=dict)  # ... these names and colours
+    own: OwnAxes | None = field(default_factory=OwnAxes)  # how the file counts its voxels; None: not at all
 
     def __post_init__(self) -> None:
         for name, array in (("map", self.map), ("mask", self.mask)):
@@ -77,7 +84,7 @@ class Scene:
     @cached_property
     def strongest(self) -> float:
         """The value of the strongest colour; 0 where the map has no colours."""
-        if self.map is None:
+        if self.map is None or self.labels is not None:
             return 0.0
         peak = palettes.largest(self.map.reshape(len(self.map), -1), self.signed)
         return self.limit if self.limit > 0 and peak > 0 else peak
@@ -105,6 +112,17 @@ def coloured(scene: Scene, look: Look, plane: str, at: int) -> UInt8[np.ndarray,
     row = np.append(values.astype(np.float64).reshape(-1), scene.strongest)[None]
     layer = shade(row, scene, look, look.alpha_by_value)[0, :-1].reshape(*values.shape, 4)
     return palettes.over(picture, layer, look.opacity)
+
+
+def regions(scene: Scene, look: Look, plane: str, at: int) -> UInt8[np.ndarray, "h w 4"] | None:
+    """The colours of a plane's regions, no region transparent; None where the map holds none."""
+    if scene.map is None or scene.labels is None:
+        return None
+    codes = scene.labels.of(seen(scene.map, plane, at, look.radiological))
+    colours = palettes.label_colours(scene.labels.values, scene.names)
+    table = np.zeros((len(colours) + 1, 4), np.uint8)
+    table[1:, :3], table[1:, 3] = colours, 255
+    return table[codes]
 
 
 def shade(
@@ -167,15 +185,22 @@ class Pane:
         left, top, width, height = self.box
         ImageDraw.Draw(sheet).rectangle((left, top, left + width - 1, top + height - 1), fill=(0, 0, 0))
         pixels = coloured(self.scene, self.look, self.plane, self.at)
+        over = regions(self.scene, self.look, self.plane, self.at)
         if self.look.smooth:
             image = Image.fromarray(pixels).resize((self.wide, self.high), Image.Resampling.BILINEAR)
         else:
-            rows, columns = (
-                np.arange(n) * k // n for n, k in zip((self.high, self.wide), pixels.shape[:2], strict=True)
-            )
-            image = Image.fromarray(np.ascontiguousarray(pixels[rows][:, columns]))
+            image = Image.fromarray(self._blocks(pixels))
+        if over is not None:
+            image = Image.fromarray(palettes.over(np.asarray(image), self._blocks(over), self.look.opacity))
         sheet.paste(image, (self.left, self.top))
         self._outline(sheet, bold)
+
+    def _blocks(self, pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W c"]:
+        """Every voxel as a block of its own colour."""
+        rows, columns = (
+            np.arange(n) * k // n for n, k in zip((self.high, self.wide), pixels.shape[:2], strict=True)
+        )
+        return np.ascontiguousarray(pixels[rows][:, columns])
 
     def _outline(self, sheet: Image.Image, bold: float) -> None:
         if self.scene.mask is None:

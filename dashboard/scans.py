@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 
+from dashboard.volume_codes import LabelCodes
 from models.inputs import Sample, samples
 from vislib.volumes import Volume, read_volume
 
@@ -34,6 +35,11 @@ class Scan:
         told = hashlib.blake2b(self.volume.affine.tobytes(), digest_size=12)
         told.update(np.ascontiguousarray(self.volume.data))
         return told.hexdigest()
+
+    @cached_property
+    def label_codes(self) -> LabelCodes | None:
+        """Of a mask or an atlas the codes of its regions; None for intensities, and for too many labels."""
+        return LabelCodes.among(self.volume.data) if self.volume.labelled else None
 
 
 class Scans:

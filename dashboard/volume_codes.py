@@ -1,6 +1,7 @@
 """Codes: how the values of a volume and of a map become the whole numbers that a browser is given."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
@@ -47,6 +48,33 @@ class VolumeCodes:
         for sheet, part in zip(codes, values, strict=True):
             exact = np.where(np.isfinite(part), part, self.low).astype(float)
             sheet[:] = np.clip((exact - self.low) * (largest / (self.high - self.low)) + 0.5, 0, largest)
+        return codes
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCodes:
+    """Code 0 is no region (0, and what is not known); code n is the n-th of `values`, exactly."""
+
+    MOST: ClassVar[int] = 65_535
+    values: Float32[np.ndarray, " n"]  # the different labels, in order
+
+    @classmethod
+    def among(cls, data: Float32[np.ndarray, "x y z"]) -> "LabelCodes | None":
+        """Codes for the labels that an array holds; None where they are more than MOST."""
+        known = np.empty(0, np.float32)
+        for sheet in data:
+            known = np.union1d(known, sheet[np.isfinite(sheet) & (sheet != 0)])
+            if len(known) > cls.MOST:
+                return None
+        return cls(known)
+
+    def of(self, values: Float32[np.ndarray, "..."]) -> UInt16[np.ndarray, "..."]:
+        """Labels as codes; what is none of them becomes 0."""
+        codes = np.zeros(values.shape, "<u2")
+        if len(self.values):
+            for sheet, part in zip(codes, values, strict=True):
+                at = np.minimum(np.searchsorted(self.values, part), len(self.values) - 1)
+                sheet[:] = np.where(self.values[at] == part, at + 1, 0)
         return codes
 
 

@@ -52,6 +52,9 @@ class VolumeControls:
         view.js_on_change("signed", CustomJS(args=palettes_of, code=_ONE_PALETTE))
         self.by_value = self._toggle("alpha_by_value", "fade", "Weak values are less opaque")
         self.show_map = self._toggle("show_map", "map", "Show the map")
+        useless = [self.threshold, self.map_palette, self.diverging, self.by_value]
+        code = "for (const one of useless) one.disabled = cb_obj.label_values.length > 0"
+        view.js_on_change("label_values", CustomJS(args={"useless": useless}, code=code))
         self.root = Row(
             self.window,
             self.palette,

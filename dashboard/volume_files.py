@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from dashboard.answers import spec_of, warned
+from dashboard.places import OwnAxes
 from dashboard.scans import Scan
 from dashboard.volume_pictures import Look, Scene, lightbox, three_planes
-from dashboard.volume_questions import MapQuestion
-from dashboard.volume_view import VolumeView
+from dashboard.volume_questions import FileQuestion, MapQuestion
+from dashboard.volume_view import VolumeView, place_in
 from vislib.attribution import VolumeAttribution
 from vislib.errors import ImageError
 from vislib.volumes import write_map
@@ -37,9 +38,7 @@ class Sight:
     @classmethod
     def of(cls, view: VolumeView, plane: str, limit: float) -> "Sight":
         """That of a view with a map whose strongest colour is of `limit`; the lightbox is of slices of `plane`."""
-        at = zip((view.i, view.j, view.k), view.grid, strict=False)  # a browser may say anything
-        i, j, k = (min(max(0, int(one)), size - 1) for one, size in at)
-        return cls(Look.of(view), (i, j, k), plane, limit, bool(view.show_map))
+        return cls(Look.of(view), place_in(view), plane, limit, bool(view.show_map))
 
 
 def build(
@@ -60,19 +59,30 @@ def build(
         if question.scan is not scan or not found.done:
             raise ImageError("The map is not whole: wait until it is, or start it again, and save it then.")
         name = _file_name(f"{stem}-{question.name}")
+        weights = ", weighted by P(class)" if found.weighted and found.probabilities is not None else ""
         return f"{name}.nii.gz", write_map(
-            scan.volume, found.values, question.caption, spec_of(question, found) | warned(warning)
+            scan.volume,
+            found.values,
+            question.caption + weights,
+            spec_of(question, found) | warned(warning),
         )
     if what not in FILES:
         raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
     facts, question_of = [scan.volume.name], shown[0] if shown is not None and sight.with_map else None
-    scene = Scene(scan.volume.data, scan.volume.affine, mask=scan.mask)
+    scene = Scene(scan.volume.data, scan.volume.affine, mask=scan.mask, own=OwnAxes.of(scan.volume))
     if shown is not None and question_of is not None:
         found = shown[1]
-        scene = Scene(
-            scan.volume.data, scan.volume.affine, found.values, found.signed, sight.limit, scan.mask
+        atlas = question_of if isinstance(question_of, FileQuestion) else None
+        scene = replace(
+            scene,
+            map=found.values,
+            signed=found.signed,
+            limit=sight.limit,
+            labels=atlas.regions if atlas is not None else None,
+            names=atlas.names if atlas is not None else {},
         )
         facts += question_of.facts + ([f"layer {found.layer}"] if found.layer else [])
+        facts += found.words[len(found.notes) :]  # how slices were weighted
         if not found.done:
             share = f"{found.step / max(1, found.steps):.0%}".replace("%", " %")
             facts.append(f"Not whole: {share} of it is known; what is not is left without colour.")

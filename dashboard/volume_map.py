@@ -3,15 +3,16 @@
 import time
 from html import escape
 
-from bokeh.models import Button, Column, Div, Row, Select
+from bokeh.models import Button, Checkbox, Column, Div, Row, Select
 
 from dashboard import styles
 from dashboard.answers import Answer, Answers
 from dashboard.class_list import ClassList
-from dashboard.cluster_table import ClusterTable
 from dashboard.input_warning import InputWarning
 from dashboard.inputs import Inputs
+from dashboard.label_input import LabelInput
 from dashboard.later import attempt, later
+from dashboard.map_places import MapPlaces
 from dashboard.method_chooser import MethodChooser
 from dashboard.scans import Scan
 from dashboard.services import Services
@@ -20,17 +21,16 @@ from dashboard.volume_questions import FileQuestion, MapQuestion, VolumeQuestion
 from dashboard.volume_view import VolumeView
 from dashboard.workspace import Workspace
 from vislib.attribution import VolumeAttribution
-from vislib.clusters import Cluster, clusters, maximum
 
 _PAUSE = 0.7  # s between two partial maps: each is as many numbers as the volume has voxels ...
 _REST = 10  # ... and at least so many times what it takes to send one
-_HALF = 0.5  # of the strongest colour: what clusters are above while no threshold is set
 
 _STOP, _AGAIN = "Stop", "Start again"
 _SAYS = "where the network looked"
+_WEIGHTED = (
+    "Each slice's map explains its own slice: weighted, a place counts as much as the class is probable there"
+)
 _NETWORK = ""  # the overlay menu's entry for what the network says
-
-Places = tuple[tuple[int, int, int] | None, list[Cluster]]
 
 
 class VolumeMap:
@@ -55,10 +55,14 @@ class VolumeMap:
         self._other: Scan | None = None  # whose values are shown in place of the network's map
         self._next = 0.0  # when the next partial map may be sent
         self._limit = 0.0  # the value of its strongest colour
-        self._seeking = self._seek_again = False
         self._refused = False
+        self._found: VolumeAttribution | None = None  # what came, of which `_shown` may be weighted
         self.target = TargetMenu(workspace, classes)
+        self.labels = LabelInput(
+            services, self._renamed, lambda sentence: workspace.notify(sentence, "warning")
+        )
         self._build()
+        self.weighted.on_change("active", lambda _attr, _old, _new: self._weigh())
         self.overlay.on_change("value", lambda _attr, _old, new: self._overlay_chosen(new))
         self.stop.on_click(self._stop_or_start)
         workspace.listen("scan uploaded", self._list_overlays)
@@ -95,7 +99,15 @@ class VolumeMap:
             margin=(6, 0, 0, 0),
         )
         self.stop = Button(name="volume-map-stop", label=_STOP, visible=False, margin=(6, 0, 0, 0), width=90)
-        self.places = ClusterTable(self.jump)
+        self.weighted = Checkbox(
+            name="volume-weighted",
+            label="weighted by each slice's P(class)",
+            active=True,
+            visible=False,
+            margin=(6, 0, 0, 0),
+            html_attributes={"title": _WEIGHTED},
+        )
+        self.places = MapPlaces(self._services, self.jump)
         self.chooser.gear.margin = (18, 0, 0, 0)
         self.asked = Column(
             self.says,
@@ -108,11 +120,13 @@ class VolumeMap:
         )
         self.root = Column(
             self.overlay,
+            self.labels.root,
             self.asked,
+            self.weighted,
             self.foot,
             self.stop,
             Div(text="Where it is strongest", stylesheets=[styles.HEADING], margin=(14, 0, 6, 0)),
-            self.places.root,
+            self.places.table.root,
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -154,7 +168,7 @@ class VolumeMap:
     def _clear(self) -> None:
         """Nothing that was asked is true of what is chosen now."""
         self.close()
-        self._answer = self._question = self._shown = self._answered = None
+        self._answer = self._question = self._shown = self._found = self._answered = None
         if self._view.map or self._view.stale:
             self._view.set_map(None)
         self._view.title, self.foot.text, self.stop.visible = "", "", False
@@ -182,7 +196,8 @@ class VolumeMap:
 
         def read() -> None:
             other, problem = attempt(lambda: self._inputs.scans.get(name))
-            assert other is None or other.key  # found here, where it may take its time
+            # Found here, where it may take its time.
+            assert other is None or (other.key and (other.label_codes is None or other.volume.labelled))
             later(document, lambda: self._other_read(name, other, problem))
 
         self._services.reader.submit(read)
@@ -206,7 +221,9 @@ class VolumeMap:
         if now.choice.name != now.scan.name:
             return None  # the volume is still to come
         if self.overlay.value != _NETWORK:
-            return FileQuestion(now.scan, self._other) if self._other is not None else None
+            if self._other is None:
+                return None
+            return FileQuestion(now.scan, self._other, self.labels.of(self._other))
         if now.network is None or self.target.target is None or now.target is None:
             return None  # what the network says is not known yet
         return VolumeQuestion(
@@ -252,7 +269,7 @@ class VolumeMap:
     # what has come
 
     def _refuse(self, problem: str) -> None:
-        self._answer = self._shown = self._answered = None
+        self._answer = self._shown = self._found = self._answered = None
         self._refused = True
         self._view.set_map(None)
         self._view.title, self.foot.text = "", escape(problem)
@@ -272,7 +289,7 @@ class VolumeMap:
         if (self.stop.visible, self.stop.label) != (shown, _AGAIN if stopped else _STOP):
             self.stop.update(visible=shown, label=_AGAIN if stopped else _STOP)
         found = answer.result
-        if found is not None and found is not self._shown:
+        if found is not None and found is not self._found:
             rested = time.monotonic() > self._next and self._view.ack >= self._view.tick
             if found.done or rested or stopped:
                 self._push(question, found)
@@ -285,16 +302,52 @@ class VolumeMap:
     def _push(self, question: MapQuestion, found: VolumeAttribution) -> None:
         if question.scan is not self._workspace.now.scan or found.values.shape != self._view.grid:
             return  # of another volume than the view has been given so far
-        self._shown, self._answered, begun = found, question, time.monotonic()
+        self._found, begun = found, time.monotonic()
+        found = found.weigh(bool(self.weighted.active))
+        self._shown, self._answered = found, question
         stopped = self._answer_stopped()
         share = 1.0 if found.done or stopped else max(0.02, min(0.99, found.step / max(1, found.steps)))
-        self._view.set_map(found.values, found.signed, limit=found.limit, progress=share)
+        self._send(question, found, share)
         self._limit = float(self._view.limit)
         self._next = begun + max(_PAUSE, _REST * (time.monotonic() - begun))
         self._view.title = question.caption
         self._tell(question, found, "stopped" if stopped else "")
         if found.done or stopped:
             self.locate()
+
+    def _send(self, question: MapQuestion, found: VolumeAttribution, share: float) -> None:
+        """Give the view a map, or regions, and the probabilities of its slices."""
+        atlas = isinstance(question, FileQuestion) and question.regions is not None
+        self.labels.show(question.other if isinstance(question, FileQuestion) and atlas else None)
+        by_slices = isinstance(question, VolumeQuestion) and question.by_slices
+        self.weighted.update(visible=by_slices, disabled=found.probabilities is None)
+        if isinstance(question, FileQuestion) and question.regions is not None:
+            self._view.set_labels(found.values, question.regions, question.names)
+            return
+        known = found.probabilities if isinstance(question, VolumeQuestion) else None
+        self._view.set_map(
+            found.values,
+            found.signed,
+            limit=found.limit,
+            progress=share,
+            probabilities=() if known is None else known.tolist(),
+            probability_name=question.whose if isinstance(question, VolumeQuestion) else "",
+        )
+
+    def _weigh(self) -> None:
+        """Weigh the slices' maps by the class's probability in them, or not: nothing is computed anew."""
+        if self._answered is not None and self._found is not None and not self._view.stale:
+            self._push(self._answered, self._found)
+
+    def _renamed(self) -> None:
+        """The regions that are shown have other names."""
+        question = self._wanted()
+        answered, found = self._answered, self._found
+        if not isinstance(question, FileQuestion) or answered is None or found is None:
+            return
+        if question.key == answered.key:
+            self._question = question
+            self._push(question, found)
 
     def _tell(self, question: MapQuestion, found: VolumeAttribution, state: str) -> None:
         words = [escape(one) for one in question.said(found)]
@@ -305,48 +358,13 @@ class VolumeMap:
             self.foot.text = text
 
     def locate(self) -> None:
-        """Find, off the event loop, where the map is strongest: one search at a time, and after it the newest."""
-        question, found, limit = self._answered, self._shown, self._limit
-        if question is None or found is None or not (found.done or self._answer_stopped()):
-            return
-        if limit <= 0:
-            self.places.clear(
-                "The map is nowhere above 0." if not found.signed else "The map is 0 everywhere."
-            )
-            return
-        if self._seeking:
-            self._seek_again = True
-            return
-        self._seeking = True
-        share = float(self._view.threshold) or _HALF
-        affine, document = question.scan.volume.affine, self._view.document
-
-        def search() -> Places:
-            near = clusters(found.values, affine, share * limit, signed=found.signed)
-            return maximum(found.values, found.signed), near
-
-        def work() -> None:
-            places, problem = attempt(search)
-            later(document, lambda: self._located(found, places, problem, share * limit, share))
-
-        self._services.reader.submit(work)
+        """Find where the map is strongest."""
+        question, found = self._answered, self._shown
+        if question is not None and found is not None and (found.done or self._answer_stopped()):
+            self.places.find(question, found, self._limit, float(self._view.threshold), self._view.document)
 
     def _answer_stopped(self) -> bool:
         return self._answer is not None and self._answer.state == "cancelled"
-
-    def _located(
-        self, found: VolumeAttribution, places: Places | None, problem: str, threshold: float, share: float
-    ) -> None:
-        self._seeking = False
-        if self._seek_again:
-            self._seek_again = False
-            self.locate()
-        elif found is self._shown:
-            of = f"({share:.0%} of the strongest colour)".replace("%", " %")
-            if places is None:
-                self.places.clear(problem)
-            else:
-                self.places.show(*places, threshold, of)
 
     @property
     def limit(self) -> float:
@@ -355,7 +373,8 @@ class VolumeMap:
 
     def forget(self) -> None:
         """Let go of all that was asked and answered."""
-        self._answer = self._question = self._shown = self._answered = None
+        self._answer = self._question = self._shown = self._found = self._answered = None
+        self.labels.close()
         self._scan = self._other = None
 
     def close(self) -> None:

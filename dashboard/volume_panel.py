@@ -12,6 +12,8 @@ from dashboard.input_bar import InputBar
 from dashboard.inputs import place_of
 from dashboard.later import attempt, later
 from dashboard.orientation import NEUROLOGICAL, RADIOLOGICAL
+from dashboard.place_input import PlaceInput
+from dashboard.places import OwnAxes
 from dashboard.preparation_input import PreparationInput
 from dashboard.scans import Scan
 from dashboard.services import Services
@@ -19,10 +21,12 @@ from dashboard.slice_strip import SliceStrip
 from dashboard.volume_controls import VolumeControls
 from dashboard.volume_files import FILES, TYPES, Sight, build
 from dashboard.volume_map import VolumeMap
-from dashboard.volume_view import VolumeView
+from dashboard.volume_view import VolumeView, place_in
 from dashboard.workspace import Workspace
+from vislib.placement import code_words
 from vislib.preparation import STORED
 from vislib.slices import VIEWS
+from vislib.volume import Volume
 
 _NOTHING = (
     "Choose a brain volume in the menu above, or upload one: NIfTI, Analyze, MGH, MINC, PAR/REC, zipped DICOM"
@@ -65,6 +69,7 @@ class VolumePanel:
             lambda: (float(self.view.window_low), float(self.view.window_high)),
         )
         self.download = Download(name="volume-download")
+        self.place = PlaceInput(self.map.jump, lambda sentence: workspace.notify(sentence, "warning"))
         self._build()
         for name in "ijk":
             self.view.on_change(name, lambda _attr, _old, _new: self._crosshair_moved())
@@ -105,6 +110,7 @@ class VolumePanel:
         )
         self.left = Column(
             self.facts,
+            self.place.root,
             self.time,
             heading("Values for the network"),
             self.preparation.root,
@@ -156,6 +162,7 @@ class VolumePanel:
     def _open(self, scan: Scan | None) -> None:
         before, self._scan = self._scan, scan
         if scan is None:
+            self.place.forget()
             if self.left.visible:
                 self.view.clear()
             self._show_tools(False)
@@ -168,12 +175,13 @@ class VolumePanel:
         shown = (window.low, window.high)
         if same:
             shown = (float(self.view.window_low), float(self.view.window_high))
-        self.view.show(volume.data, volume.affine, shown, scan.mask)
+        self.view.show(volume.data, volume.affine, shown, scan.mask, OwnAxes.of(volume))
         self.view.title, self.view.description = "", f"{scan.name} in three planes"
         if not same:
             self._centre(scan)
             self.controls.fit(float(volume.data.min()), float(volume.data.max()), shown)
         self.facts.text = facts(scan)
+        self._tell_place()
         self.time.update(end=max(1, volume.times - 1), value=volume.time, visible=volume.times > 1)
 
     def _show_tools(self, shown: bool) -> None:
@@ -200,8 +208,13 @@ class VolumePanel:
     def _turned(self, radiological: bool) -> None:
         self._workspace.change(orientation=RADIOLOGICAL if radiological else NEUROLOGICAL)
 
+    def _tell_place(self) -> None:
+        if self._scan is not None and self.view.grid == self._scan.volume.data.shape:
+            self.place.show(self._scan.volume, place_in(self.view))
+
     def _crosshair_moved(self) -> None:
         """The slice on which the crosshair is becomes the input of all tabs."""
+        self._tell_place()
         choice, scan = self._workspace.now.choice, self._workspace.now.scan
         if self._following or choice is None or scan is None or scan is not self._scan:
             return
@@ -252,6 +265,7 @@ class VolumePanel:
         self.map.close()
         self.map.forget()
         self._scan = None
+        self.place.forget()
         self.view.release()
 
 
@@ -262,9 +276,22 @@ def facts(scan: Scan) -> str:
     voxel = " x ".join(f"{side:.3g}" for side in volume.voxel)
     lines = [
         f"<b>{escape(scan.name)}</b>",
-        f"{size} voxels of {voxel} mm",
-        f"stored as {escape(volume.stored)}",
+        f"{size} voxels of {voxel} mm, {escape(volume.stored)}",
+        escape(_of_file(volume)),
     ]
     if scan.label:
         lines.append(f"true class: <b>{escape(scan.label)}</b>")
     return "<br>".join([*lines, *(escape(note) for note in volume.notes)])
+
+
+def _of_file(volume: Volume) -> str:
+    """How the file itself counts and places its voxels, as a sentence."""
+    placed = volume.placement
+    size = " x ".join(str(side) for side in volume.file_shape)
+    said = [f"In the file: {size}, axes {volume.axis_codes}", f"placed by {placed.source}"]
+    forms = (("sform", placed.sform), ("qform", placed.qform))
+    said += [f"{name} {code_words(code)}" for name, code in forms if code is not None]
+    unit = "mm" if placed.unit == "mm" else f"{placed.unit} of {placed.mm:g} mm"
+    return (
+        f"{', '.join(said)}; {'unit not given, taken as mm' if placed.unit == 'unknown' else f'unit {unit}'}."
+    )

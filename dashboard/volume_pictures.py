@@ -23,6 +23,7 @@ from dashboard.plane_picture import (
     window,
 )
 from vislib.display import png
+from vislib.label_tables import named
 from vislib.slices import VIEWS
 from vislib.volume import PLANES, degrees_oblique
 
@@ -71,7 +72,7 @@ def three_planes(
         pane.paint(sheet)
         pane.cross(sheet, ijk)
         pane.letter(sheet, 15)
-        say(sheet, (box[0] + 7, box[1] + 5), f"{plane.capitalize()} {'ijk'[VIEWS[plane].across]} {at}", 13)
+        say(sheet, (box[0] + 7, box[1] + 5), f"{plane.capitalize()} {_slice(scene, plane, at)}", 13)
         _scale_bar(sheet, box, length, scale)
     notes.put(sheet, column + _PAD, top)
     return png(np.asarray(sheet))
@@ -182,6 +183,15 @@ def _position(scene: Scene, across: int, at: int) -> str:
     return f"{'xyz'[across]} = {mm:g} mm"
 
 
+def _slice(scene: Scene, plane: str, at: int) -> str:
+    """A slice as the file counts it, such as "k 61"; in mm where it does not."""
+    across = VIEWS[plane].across
+    if scene.own is None:
+        return _position(scene, across, at)
+    letter, number = scene.own.place(scene.data.shape, across, at)
+    return f"{letter} {number}"
+
+
 def _nice_length(mm: float) -> float:
     """The longest of 1, 2, 5, 10, 20, 50 ... that is at most `mm`."""
     power = 10.0 ** math.floor(math.log10(mm))
@@ -209,13 +219,18 @@ def _tell(
     notes.words(title, 16)
     _warn(notes, scene)
     notes.space(4)
-    notes.row("Voxel", [f"{name} {at}" for name, at in zip("ijk", ijk, strict=True)])
+    if scene.own is not None:  # as the file counts
+        own = sorted(scene.own.place(scene.data.shape, axis, at) for axis, at in enumerate(ijk))
+        notes.row("Voxel", [f"{name} {at}" for name, at in own])
     notes.row("mm", [f"{name} {at:.1f}" for name, at in zip("xyz", mm, strict=True)])
     sides = [LETTERS[axis][0 if at < 0 else 1] for axis, at in enumerate(mm)]
     notes.row("", [f"{side} {abs(at):.1f}" for side, at in zip(sides, mm, strict=True)])
     value = float(scene.data[ijk])
     notes.row("Volume", [_number(value)])
-    if scene.map is not None:
+    if scene.map is not None and scene.labels is not None:
+        there = float(scene.map[ijk])
+        notes.row("Region", ["none" if there == 0 else _region(there, scene)])
+    elif scene.map is not None:
         there = float(scene.map[ijk])
         notes.row("Map", [_number(there) if math.isfinite(there) else "not known"])
     notes.space(8)
@@ -234,7 +249,7 @@ def _warn(notes: "_Notes", scene: Scene) -> None:
     tilt = degrees_oblique(np.asarray(scene.affine, np.float64))
     if tilt > _TILT:
         notes.words(f"Planes follow the voxels, {tilt:.0f}° from the patient’s axes.", 13, WARM)
-    if scene.map is not None and scene.strongest <= 0:
+    if scene.map is not None and scene.labels is None and scene.strongest <= 0:
         notes.words(
             "The map is zero everywhere." if scene.signed else "The map is nowhere above 0.", 13, WARM
         )
@@ -278,6 +293,12 @@ def under(pixels: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h
     sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, 0))
     notes.put(sheet, _PAD, pixels.shape[0])
     return np.asarray(sheet)
+
+
+def _region(label: float, scene: Scene) -> str:
+    """A region's number, and its name where it has one."""
+    number, name = f"{label:g}", named(label, scene.names)
+    return number if name == number else f"{number} {name}"
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
 """Questions whose answer is a map on a volume's own grid: a network's, or what another file holds there."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +9,9 @@ import numpy as np
 from dashboard import numbers
 from dashboard.answers import Asked, MethodQuestion
 from dashboard.scans import Scan
+from dashboard.volume_codes import LabelCodes
 from vislib.attribution import VolumeAttribution, volume_attribution_steps
+from vislib.labels import Label
 from vislib.preparation import Preparation
 from vislib.volumes import caption, lay_over
 
@@ -80,6 +82,11 @@ class VolumeQuestion(MethodQuestion):
         return f"{self.method.name} for {self.target.words(self.network)}{way}"
 
     @property
+    def whose(self) -> str:
+        """Whose probability weighs the slices' maps."""
+        return f"P({replace(self.target, against=None).words(self.network)})"
+
+    @property
     def spec(self) -> dict[str, Any]:
         """All that the map depends on, as JSON-able values, for the files that are made of it."""
         return self.how_spec | {
@@ -133,6 +140,7 @@ class FileQuestion:
 
     scan: Scan
     other: Scan
+    names: Mapping[int, Label] = field(default_factory=dict)  # of its regions
     quick = False
     long = False
 
@@ -177,11 +185,18 @@ class FileQuestion:
         """Nothing more."""
         return []
 
+    @property
+    def regions(self) -> LabelCodes | None:
+        """The codes of its regions where it holds labels and not values."""
+        return self.other.label_codes
+
     def steps(self) -> Iterator[VolumeAttribution]:
         """Put it on the volume's grid, linear or, of labels, by the nearest voxel; 0 where it does not reach."""
         there = self.other.volume
         values = lay_over(there, self.scan.volume)
         low, high = float(there.data.min()), float(there.data.max())
         note = f"values from {numbers.words(low)} to {numbers.words(high)}, put in place by their mm"
+        if self.regions is not None:
+            note = "labels, each voxel's from the nearest one by its mm: none is blended"
         unknown = np.full(1, np.nan, np.float32)
         yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note,), False, "")

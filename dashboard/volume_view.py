@@ -4,6 +4,7 @@ The drawing is plain JavaScript in `dist/planes.js` and `dist/volume*.js`; what 
 holds there too.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import ceil, prod
@@ -16,11 +17,15 @@ from bokeh.models import LayoutDOM
 from jaxtyping import Float32, Shaped
 
 from dashboard import palettes
-from dashboard.volume_codes import VolumeCodes, map_codes, map_reach
+from dashboard.places import OwnAxes
+from dashboard.volume_codes import LabelCodes, VolumeCodes, map_codes, map_reach
+from vislib.label_tables import named
+from vislib.labels import Label
 
 VOXELS = 32_000_000  # that a browser is given at once: 64 MB as 16-bit codes, for as long as it shows them
 PLANE = "^(axial|coronal|sagittal|)$"
 
+_ARRAYS = OwnAxes()
 _PARTS = ("lens", "planes", "volume_facts", "volume_model", "volume")
 SCRIPTS = [f"static/extensions/dashboard/{name}.js" for name in _PARTS]
 
@@ -43,7 +48,7 @@ class _Whole:
     codes: VolumeCodes
     mask: np.ndarray | None
     map: np.ndarray | None = None
-    map_high: float = 1.0
+    map_codes: Callable[[np.ndarray], np.ndarray] | None = None
 
     def plane(self, axis: int, index: int) -> dict[str, bytes]:
         """One slice's codes of the volume, of the map and of the mask."""
@@ -54,7 +59,9 @@ class _Whole:
         assert data is not None
         return {
             "sharp_volume": self.codes.of(data).tobytes(),
-            "sharp_map": b"" if values is None else map_codes(values, self.map_high).tobytes(),
+            "sharp_map": b""
+            if values is None or self.map_codes is None
+            else self.map_codes(values).tobytes(),
             "sharp_mask": b"" if mask is None else (mask != 0).astype(np.uint8).tobytes(),
         }
 
@@ -89,6 +96,12 @@ class VolumeView(LayoutDOM):
         default=[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
         help="Voxel (i, j, k, 1) to mm (right, anterior, superior, 1), row by row.",
     )
+    own_axes = List(
+        Int,
+        default=[0, 1, 2],
+        help="Of x, y and z: which axis of the file it is, by which slices are told; empty: in mm alone.",
+    )
+    own_back = List(Bool, default=[False, False, False], help="Whether that axis runs the other way.")
     value_low = Float(default=0.0, help="The value of code 0.")
     value_high = Float(default=255.0, help="The value of the largest code, 255 or 65535.")
     window_low = Float(default=0.0, help="The value shown in the first colour; also set by the browser.")
@@ -108,6 +121,19 @@ class VolumeView(LayoutDOM):
     map_high = Float(default=1.0, help="The value of its code 65535; 0 is exact where it is -`map_low`.")
     signed = Bool(default=False, help="Diverging colours around 0; else sequential ones from 0 up.")
     limit = Float(default=0.0, help="The value of the strongest colour; at 0 the map has no colours.")
+    label_values = List(
+        Float,
+        default=[],
+        help="The map holds labels, never to be interpolated: those of its code 1, 2, ...; of code 0 there is none.",
+    )
+    label_names = List(String, default=[], help="What each of them is called.")
+    label_colours = Bytes(default=b"", help="The colour of each of them, RGB.")
+    probabilities = List(
+        Float,
+        default=[],
+        help="Of each slice of `plane`, from the lowest: the probability of what the map explains; empty for none.",
+    )
+    probability_name = String(default="", help="Whose probability that is.")
     opacity = Interval(Float, 0, 1, default=0.6, help="Of the map over the volume.")
     threshold = Interval(
         Float, 0, 1, default=0.0, help="Share of `limit` below which the map is transparent."
@@ -124,7 +150,10 @@ class VolumeView(LayoutDOM):
     sharp_map = Bytes(default=b"", help="Codes of the map in it.")
     sharp_mask = Bytes(default=b"", help="The mask in it.")
 
-    i = Int(default=0, help="Crosshair, voxel along x; set by the browser, which tells it 5 times a second.")
+    i = Int(
+        default=0,
+        help="Crosshair, voxel of `volume` along x; set by the browser, which tells it 5 times a second.",
+    )
     j = Int(default=0, help="The same along y.")
     k = Int(default=0, help="The same along z.")
     plane = Regex(
@@ -164,8 +193,11 @@ class VolumeView(LayoutDOM):
         affine: Shaped[np.ndarray, "4 4"],
         window: tuple[float, float],
         mask: Shaped[np.ndarray, "x y z"] | None = None,
+        own: OwnAxes | None = _ARRAYS,
     ) -> None:
         """Send a volume in RAS+ order, shown from `window[0]` to `window[1]`, and forget the map.
+
+        Slices are told as `own` counts them; where it is None, in mm alone.
 
         Whole numbers that span at most 255 become uint8 codes and stay what they are; others become uint16 codes
         over their whole range, but for what lies more than 100 windows outside the window, which is shown and told
@@ -186,6 +218,8 @@ class VolumeView(LayoutDOM):
             step=step,
             shape=list(data.shape),
             affine=[float(one) for one in np.asarray(affine, float).flat],
+            own_axes=[] if own is None else [*own.axes],
+            own_back=[] if own is None else [*own.back],
             value_low=codes.low,
             value_high=codes.high,
             window_low=float(window[0]),
@@ -205,25 +239,58 @@ class VolumeView(LayoutDOM):
         *,
         limit: float = 0.0,
         progress: float = 1.0,
+        probabilities: Sequence[float] = (),
+        probability_name: str = "",
     ) -> None:
         """Send a map on the volume's grid, or none; `limit` is the value of the strongest colour, 0 the largest.
 
-        NaN is transparent. Raises ValueError for a map of another shape than the volume.
+        NaN is transparent. `probabilities` are those of what it explains, one for each slice of `plane`.
+        Raises ValueError for a map of another shape than the volume.
         """
         if values is not None and values.shape != self._shape:
             raise ValueError(f"The map is of shape {values.shape}, the volume of {self._shape}: resample it.")
-        high, peak, coarse = 1.0, 0.0, None
+        high, peak = 1.0, 0.0
         if values is not None:
             reach = map_reach(values, signed=True)
             high, peak = reach or 1.0, reach if signed else map_reach(values, signed)
-            coarse = values[:: self._step, :: self._step, :: self._step]
-        if self._whole is not None:
-            self._whole = replace(self._whole, map=values, map_high=high)
-        self.map = b"" if coarse is None else map_codes(coarse, high).tobytes()
-        self.map_shape = [] if coarse is None else list(coarse.shape)
+        self._send_map(values, lambda part: map_codes(part, high))
+        self.update(label_values=[], label_names=[], label_colours=b"")
+        self.update(probabilities=[float(one) for one in probabilities], probability_name=probability_name)
         limit = limit if limit > 0 and peak > 0 else peak
         self.update(map_low=-high, map_high=high, signed=signed, limit=limit, progress=progress, stale=False)
         self.tick += 1
+
+    def set_labels(
+        self, values: Float32[np.ndarray, "x y z"], codes: LabelCodes, labels: Mapping[int, Label]
+    ) -> None:
+        """Send regions on the volume's grid: `codes` are those of `values`, `labels` names them and may colour them.
+
+        Raises ValueError for an array of another shape than the volume.
+        """
+        if values.shape != self._shape:
+            raise ValueError(
+                f"The labels are of shape {values.shape}, the volume of {self._shape}: resample them."
+            )
+        self._send_map(values, codes.of)
+        self.update(
+            label_values=codes.values.tolist(),
+            label_names=[named(one, labels) for one in codes.values.tolist()],
+            label_colours=palettes.label_colours(codes.values, labels).tobytes(),
+            probabilities=[],
+            probability_name="",
+        )
+        self.update(map_low=-1.0, map_high=1.0, signed=False, limit=0.0, progress=1.0, stale=False)
+        self.tick += 1
+
+    def _send_map(
+        self, values: Float32[np.ndarray, "x y z"] | None, codes: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        """The map, or none, as the browser holds it: every `step`-th voxel."""
+        if self._whole is not None:
+            self._whole = replace(self._whole, map=values, map_codes=codes)
+        coarse = None if values is None else values[:: self._step, :: self._step, :: self._step]
+        self.map = b"" if coarse is None else codes(coarse).tobytes()
+        self.map_shape = [] if coarse is None else list(coarse.shape)
 
     def clear(self) -> None:
         """Go back to the placeholder, and refer to nothing that was shown."""
@@ -251,6 +318,13 @@ class VolumeView(LayoutDOM):
         if event.axis in range(3) and event.index in range(whole.data.shape[event.axis]):
             self.update(**whole.plane(event.axis, event.index))
             self.sharp = list(asked)
+
+
+def place_in(view: VolumeView) -> tuple[int, int, int]:
+    """The voxel of the crosshair, inside of the volume whatever a browser says."""
+    at = zip((view.i, view.j, view.k), view.grid, strict=False)
+    i, j, k = (min(max(0, int(one)), size - 1) for one, size in at)
+    return i, j, k
 
 
 def _check(data: np.ndarray, affine: np.ndarray, mask: np.ndarray | None) -> None:

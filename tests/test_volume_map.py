@@ -11,7 +11,7 @@ import pytest
 from bokeh.document import Document
 from volume_making import nifti
 
-from dashboard import input_bar, volume_files, volume_map, volume_panel
+from dashboard import input_bar, label_input, map_places, volume_files, volume_map, volume_panel
 from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
 from dashboard.options import Options
@@ -29,7 +29,7 @@ class Session:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.queue: list[Callable[[], None]] = []
-        for module in (input_bar, volume_map, volume_panel):
+        for module in (input_bar, label_input, map_places, volume_map, volume_panel):
             monkeypatch.setattr(module, "later", lambda _document, callback: self.queue.append(callback))
         self.services = Services(Options(networks=("brain2d",), store=folder / "runs.sqlite"))
         self.workspace = Workspace()

@@ -44,15 +44,28 @@
 
   // ---- the grid -------------------------------------------------------------------------------------------------
 
-  function grid_of(shape, affine) {
+  function grid_of(shape, affine, own) {
     const voxel = [0, 1, 2].map((axis) => Math.hypot(affine[axis], affine[4 + axis], affine[8 + axis]) || 1)
     const along = (axis) => Math.max(-1, Math.min(1, affine[5 * axis] / voxel[axis]))
     return {
-      shape, affine, voxel,
+      shape, affine, voxel, own,
       middle: shape.map((size) => Math.floor(size / 2)),
       extent: shape.map((size, axis) => size * voxel[axis]),
       tilt: Math.max(...[0, 1, 2].map((axis) => Math.acos(along(axis)) * 180 / Math.PI)),  // degrees
     }
+  }
+
+  /** The letter and the number by which the file counts a slice across an axis, and the last of these numbers. */
+  function own_place({shape, own: {axes, back}}, axis, at) {
+    const last = shape[axis] - 1
+    if (axes.length != 3) return null  // its slices are none of the file's
+    return {letter: INDICES[axes[axis]], at: back[axis] ? last - at : at, last}
+  }
+
+  /** A slice across an axis as the file counts it, or by the mm of a place in it. */
+  function slice_words(grid, axis, at, mm) {
+    const own = own_place(grid, axis, at)
+    return own != null ? `${own.letter} ${own.at}` : `${"xyz"[axis]} ${mm.toFixed(1).replace("-", "−")} mm`
   }
 
   /** Where the next one lies along each axis of an array. */
@@ -94,6 +107,16 @@
       for (let c = 0; c < 3; c++) weights[at + 1 + c] = alpha * pixels[at + c]
     }
     return weights
+  }
+
+  /** A colour for each code of labels, as RGBA words; code 0 is none. */
+  function label_words({values, colours}, opacity) {
+    const words = new Uint32Array(CODES), alpha = Math.round(255 * opacity)
+    for (let code = 1; code <= values.length; code++) {
+      const at = 3 * (code - 1)
+      words[code] = (alpha << 24 | colours[at + 2] << 16 | colours[at + 1] << 8 | colours[at]) >>> 0
+    }
+    return words
   }
 
   // ---- cutting --------------------------------------------------------------------------------------------------
@@ -223,7 +246,7 @@
   class Pane {
     constructor(parent, plane) {
       const {columns, rows, across} = plane
-      Object.assign(this, {plane, columns, rows, across, sheet: new Sheet(), keys: {}, width: 0, height: 0})
+      Object.assign(this, {plane, columns, rows, across, sheet: new Sheet(), regions: new Sheet(), keys: {}, width: 0, height: 0})
       this.title = plane.name[0].toUpperCase() + plane.name.slice(1)
       this.el = element(parent, "div", `pane bone ${plane.name}`, {tabindex: "0", role: "img"})
       this.canvas = element(this.el, "canvas")
@@ -273,16 +296,18 @@
       const frame = this.frame({...scene, flip}), layer = scene.layer(this.plane, at)
       const {id, slice} = layer
       if (this.differs("cut", [id, slice, flip, volume.key, map?.key])) this.cut(layer, flip, volume.table, map?.weights)
+      const labels = layer.map == null ? null : map?.labels
+      if (labels != null && this.differs("regions", [id, slice, flip, map.key])) this.regions.cut({...layer, codes: layer.map}, flip, map.table)
       if (this.differs("contour", [id, slice, flip])) this.contour = contour(layer, this.plane, flip)
       fit_canvas(this.canvas, this.width, this.height)
       const look = [this.keys.cut, scene.smooth, this.canvas.width, this.canvas.height, ...Object.values(frame)]
-      if (this.differs("canvas", look)) this.draw(layer, frame, scene.smooth)
+      if (this.differs("canvas", look)) this.draw(layer, frame, scene.smooth, labels != null)
       this.annotate(scene, at, frame)
     }
 
     cut(...all) { this.sheet.cut(...all) }
 
-    draw(layer, {left, top, wide, high, columns, rows, flip}, smooth) {
+    draw(layer, {left, top, wide, high, columns, rows, flip}, smooth, regions) {
       const context = this.canvas.getContext("2d"), ratio = window.devicePixelRatio || 1
       const [x, y, width, height] = lie(layer, columns, rows, flip)
       context.setTransform(ratio, 0, 0, ratio, 0, 0)
@@ -297,6 +322,10 @@
         context.drawImage(this.sheet.canvas, left, top, columns * wide, rows * high)  // for the last voxels, beyond the last pixels
       }
       context.drawImage(this.sheet.canvas, left + x * wide, top + y * high, width * wide, height * high)
+      if (regions) {  // never blended: between two labels lies no third
+        context.imageSmoothingEnabled = false
+        context.drawImage(this.regions.canvas, left + x * wide, top + y * high, width * wide, height * high)
+      }
       context.restore()
       if (this.contour == null) return
       const path = new Path2D(), {step} = layer
@@ -310,7 +339,8 @@
     }
 
     annotate({grid, ijk, sight, faint, input}, at, frame) {
-      const [x, y] = this.place_of(ijk, frame), index = INDICES[this.across], chosen = input == this.plane.name
+      const [x, y] = this.place_of(ijk, frame), chosen = input == this.plane.name
+      const own = own_place(grid, this.across, at), words = slice_words(grid, this.across, at, to_mm(grid, ijk)[this.across])
       for (const {style} of this.crosses) {
         style.setProperty("--x", `${x.toFixed(1)}px`)
         style.setProperty("--y", `${y.toFixed(1)}px`)
@@ -320,20 +350,20 @@
       put_text(this.letters.right, frame.flip ? low : high)
       put_text(this.letters.bottom, LETTERS[this.rows][0])
       put_text(this.letters.top, LETTERS[this.rows][1])
-      put_text(this.caption, `${this.title} ${index} ${at}`)
+      put_text(this.caption, `${this.title} ${words}`)
       put_text(this.bar, `${sight.bar} mm`)
       this.bar.style.setProperty("--length", `${(sight.bar * sight.scale).toFixed(1)}px`)
       put_text(this.waiting, faint ? "updating…" : "")
       put_text(this.input, chosen ? "input" : "")
       this.el.classList.toggle("input", chosen)
       const sides = SIDES[this.columns == 1 ? "front" : frame.flip ? "right" : "left"]
-      const said = `${this.title} plane, ${index} ${at} of 0 to ${grid.shape[this.across] - 1}; ${sides}`
+      const said = `${this.title} plane, ${words}${own == null ? "" : ` of 0 to ${own.last}`}; ${sides}`
       put_attribute(this.el, "aria-label", chosen ? `${said}; the input of the other tabs` : said)
     }
   }
 
   Object.assign(kit, {
-    INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, bounds_of, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length,
+    FAINT, INDICES, LETTERS, PANE_CSS, PLANES, Pane, Sheet, bounds_of, clamp, cropped, grid_of, layer_of, lie, map_weights, nice_length, label_words, own_place, slice_words,
     strides_of, thinned, to_mm, window_words,
   })
 })

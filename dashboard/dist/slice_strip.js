@@ -2,7 +2,7 @@
 (globalThis.vislib_parts ??= []).push((kit) => {
   "use strict"
   const {LayoutDOM, StageView, register, register_models, element, put_text, put_attribute, fit_canvas, number_text} = kit
-  const {INDICES, LETTERS, PLANES, Sheet, clamp, cropped, layer_of, lie, thinned, to_mm} = kit  // of planes.js
+  const {LETTERS, PLANES, Sheet, clamp, cropped, layer_of, lie, own_place, thinned, to_mm} = kit  // of planes.js
   const {minus, tenths} = kit  // of volume_facts.js
   const {at_leisure} = kit     // of volume_model.js
 
@@ -25,10 +25,13 @@
     .letter:last-of-type { right: 0; }
     svg { position: absolute; left: 0; bottom: 0; width: 100%; height: ${BARS}px; border-bottom: 1px solid var(--line, #d8dce2); box-sizing: border-box; }
     path { fill: var(--accent, #0b7a6b); } path.weak { opacity: .38; }
+    path.chance { fill: none; stroke: var(--warm, #9a5b00); stroke-width: 1.5px; vector-effect: non-scaling-stroke; }
     .mark, .aim { position: absolute; left: 0; top: 0; bottom: 0; width: 2px; margin-left: -1px; pointer-events: none; will-change: transform; }
     .mark { background: var(--accent, #0b7a6b); box-shadow: 0 0 0 1px var(--surface, #fff); }
     .aim { background: var(--quiet, #5b6572); opacity: .7; }
     .tip { left: 0; top: 2px; }
+    .legend { position: absolute; left: 1px; bottom: ${BARS - 11}px; color: var(--warm, #9a5b00); font: 600 10px/11px var(--bokeh-base-font, sans-serif);
+      pointer-events: none; text-shadow: 0 0 2px var(--surface, #fff), 0 0 2px var(--surface, #fff), 0 0 3px var(--surface, #fff); }
     [hidden] { display: none; }`
 
   // ---- what is worth showing: generators that stop now and then -------------------------------------------------
@@ -72,6 +75,11 @@
     }
     for (const one of most) one.forEach((size, at) => { one[at] = size * step })
     return most
+  }
+
+  function percent(share) {
+    const of = 100 * share
+    return of < .1 ? "< 0.1 %" : of < 99.95 || of == 100 ? `${of.toFixed(1)} %` : "> 99.9 %"
   }
 
   // ---- SliceStrip -----------------------------------------------------------------------------------------------
@@ -131,6 +139,9 @@
         path.setAttribute("class", name)
         return path
       })
+      this.chance = make(this.bars, "path")
+      this.chance.setAttribute("class", "chance")
+      this.legend = element(this.inner, "span", "legend")
       this.aim = element(this.inner, "div", "aim")
       this.mark = element(this.inner, "div", "mark")
       this.tip = element(this.inner, "span", "chip tip")
@@ -187,6 +198,8 @@
       else {
         const most = this.strongest
         if (most != null) said.push(`the map is strongest in ${this.name_of(most)}`)
+        const chance = this.chances?.[this.at]
+        if (Number.isFinite(chance)) said.push(`${this.held.probability_name} here ${percent(chance)}`)
         const values = {min: 0, max: this.held.grid.shape[across] - 1, now: this.at, text: this.name_of(this.at)}
         for (const [key, value] of Object.entries(values)) put_attribute(stage, `aria-value${key}`, value)
       }
@@ -194,8 +207,8 @@
     }
 
     name_of(at) {
-      const {across} = this.span.plane
-      return `${INDICES[across]} ${at}, ${"xyz"[across]} ${tenths(this.mm(at))} mm`
+      const {across} = this.span.plane, own = own_place(this.held.grid, across, at)
+      return `${own == null ? "" : `${own.letter} ${own.at}, `}${"xyz"[across]} ${tenths(this.mm(at))} mm`
     }
 
     get room() { return Math.max(1, this.box.width - 2 * SIDE) }
@@ -248,7 +261,7 @@
       const {array, grid} = held, above = this.empty_below(), {volume_colours: volume, map_colours: map} = view
       const inside = yield* this.known("filled", array.codes, String(array.shape), () => filled(array, above))
       const meaning = [array.shape, held.signed, held.map_low, held.map_high].join()
-      const strong = yield* this.known("strengths", array.map, meaning, () => strengths(array, held))
+      const strong = held.labels != null ? null : yield* this.known("strengths", array.map, meaning, () => strengths(array, held))
       const span = this.spanned(held, plane, inside[plane.across], strong?.[plane.across] ?? null)
       const cells = this.cells(held, span, inside, plane.columns == 0 && view.radiological)
       const key = [array.id, plane.name, volume.key, map?.key, ...Object.values(cells), this.shown].join()
@@ -259,7 +272,7 @@
         context.clearRect(0, 0, this.room, cells.height)
         for (let n = 0; n < cells.count; n++, yield) {
           if (this.held == null) return  // it was taken away between two pieces
-          this.draw(context, held, span, cells, n, volume.table, map?.weights)
+          this.draw(context, held, span, cells, n, volume.table, map)
         }
         if (this.held?.grid.shape.join() != grid.shape.join()) return  // another volume: it has asked for its own
         fit_canvas(this.canvas, this.room, cells.height)
@@ -270,7 +283,8 @@
         this.model.draws += 1
       }
       this.span = span
-      this.draw_bars(map == null ? null : strong[plane.across])
+      this.draw_bars(map == null || strong == null ? null : strong[plane.across])
+      this.draw_chance()
       this.request()
     }
 
@@ -311,6 +325,44 @@
       this.paths.forEach((path, n) => put_attribute(path, "d", said[n]))
     }
 
+    /** The patient's side at the left and right of a thumbnail. */
+    letter(context, x, room, height, {columns}, flip) {
+      const [low, high] = LETTERS[columns], sides = flip ? [high, low] : [low, high]
+      Object.assign(context, {font: `600 9px ${getComputedStyle(this.stage).fontFamily}`, fillStyle: "#c9d2da", shadowColor: "#000", shadowBlur: 3})
+      context.textBaseline = "middle"
+      sides.forEach((side, end) => {
+        context.textAlign = ["left", "right"][end]
+        context.fillText(side, end == 0 ? x + 2 : x + room - BETWEEN - 2, height / 2)
+      })
+      Object.assign(context, {textBaseline: "alphabetic", textAlign: "left"})
+    }
+
+    /** The probabilities of the slices that are shown; null where there are none of this plane. */
+    get chances() {
+      const {held, span} = this, {view} = this.model
+      if (held == null || span == null || !view.show_map || held.array.map == null || span.plane.name != view.plane) return null
+      return held.probabilities.length == held.grid.shape[span.plane.across] ? held.probabilities : null
+    }
+
+    /** A line through the probability of each slice, from the bottom (0) to the top (1) of the bars. */
+    draw_chance() {
+      const {chances} = this, {first, last} = this.span
+      let said = ""
+      if (chances != null) {
+        for (let at = first, pen = "M"; at <= last; at++) {
+          const chance = chances[at]
+          if (!Number.isFinite(chance)) pen = "M"
+          else {
+            const top = (1 - clamp(chance, 0, 1)).toFixed(4)
+            said += `${pen}${at - first} ${top}H${at - first + 1}`
+            pen = "L"
+          }
+        }
+      }
+      put_attribute(this.chance, "d", said)
+      put_text(this.legend, chances == null ? "" : `${this.held.probability_name}, 0 to 1`)
+    }
+
     /** How many thumbnails there are, their room, and what is cut of each: the rectangle outside of which all slices are empty. */
     cells({grid: {voxel}, array: {step}}, {plane: {columns, rows}, first, last}, inside, flip) {
       const [left, right] = inside[columns], [bottom, top] = inside[rows]
@@ -321,11 +373,11 @@
       return {first, last, count, room, height, left, right, bottom, top, wide: wide * scale, high: high * scale, flip}
     }
 
-    draw(context, {array}, {plane, first, last}, {count, room, height, left, right, bottom, top, wide, high, flip}, n, table, weights) {
+    draw(context, {array}, {plane, first, last}, {count, room, height, left, right, bottom, top, wide, high, flip}, n, table, map) {
       const at = Math.floor(first + (n + .5) / count * (last - first + 1))
       const whole = cropped(layer_of(array, plane, at), left, right, bottom, top)
       const layer = thinned(whole, Math.max(1, Math.floor(whole.width / wide / (window.devicePixelRatio || 1))))
-      this.sheet.cut(layer, flip, table, weights)
+      this.sheet.cut(layer, flip, table, map?.weights)
       const x = n * room, [across, along] = [wide / whole.width, high / whole.height]
       const box = lie({...layer, step: layer.step / whole.step}, whole.width, whole.height, flip)
       context.save()
@@ -337,6 +389,12 @@
       context.imageSmoothingQuality = "medium"
       const left_of = x + (room - BETWEEN - wide) / 2 + box[0] * across, above = (height - high) / 2 + box[1] * along
       context.drawImage(this.sheet.canvas, left_of, above, box[2] * across, box[3] * along)
+      if (map?.labels != null && layer.map != null) {
+        this.sheet.cut({...layer, codes: layer.map}, flip, map.table)
+        context.imageSmoothingEnabled = false
+        context.drawImage(this.sheet.canvas, left_of, above, box[2] * across, box[3] * along)
+      }
+      this.letter(context, x, room, height, plane, flip)
       Object.assign(context, {font: `10px ${getComputedStyle(this.stage).fontFamily}`, fillStyle: "#eef2f5", shadowColor: "#000", shadowBlur: 3})
       for (let twice = 0; twice < 2; twice++) context.fillText(minus(Math.round(this.mm(at, plane)).toString()), x + 3, height - 4)
       context.restore()
@@ -381,7 +439,10 @@
       this.aim.hidden = this.tip.hidden = at == null || this.held == null
       if (at == null || this.held == null) return
       const x = this.place_of(at), value = strong?.[Math.floor(at / step)]
-      put_text(this.tip, this.name_of(at) + (value == null || !this.model.view.show_map ? "" : ` · map ${minus(number_text(value))}`))
+      const said = [this.name_of(at)], chance = this.chances?.[at]
+      if (value != null && this.model.view.show_map) said.push(`map ${minus(number_text(value))}`)
+      if (Number.isFinite(chance)) said.push(`${this.held.probability_name} ${percent(chance)}`)
+      put_text(this.tip, said.join(" · "))
       this.aim.style.transform = `translateX(${x.toFixed(1)}px)`
       this.tip.style.transform = `translateX(${clamp(x + 6, 0, Math.max(0, this.room - this.tip.offsetWidth)).toFixed(1)}px)`
     }

@@ -155,7 +155,7 @@
 
     notes() {
       const {held} = this, notes = [...held.trouble]
-      if (held.array.map != null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
+      if (held.array.map != null && held.labels == null && held.limit <= 0) notes.push(held.signed ? "the map is zero everywhere" : "the map is nowhere above 0")
       if (held.array.step > 1) notes.push(`drawn in steps of ${held.array.step} voxels until the crosshair rests`)
       if (held.grid.tilt > 2) notes.push(`planes follow the voxels, ${held.grid.tilt.toFixed(0)}° from the patient’s axes`)
       return notes
@@ -302,9 +302,12 @@
   class VolumeView extends VolumeModel {}
   register(VolumeView, "VolumeView", VolumeViewView, ({Bool, Bytes, Dict, Float, Int, List, Percent, Str}) => ({
     volume: [Bytes, EMPTY], step: [Int, 1], shape: [List(Int), []], affine: [List(Float), [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]],
+    own_axes: [List(Int), [0, 1, 2]], own_back: [List(Bool), [false, false, false]],
     value_low: [Float, 0], value_high: [Float, 255], window_low: [Float, 0], window_high: [Float, 255],
     palette: [Str, "grey"], smooth: [Bool, true],
     map: [Bytes, EMPTY], map_shape: [List(Int), []], map_low: [Float, -1], map_high: [Float, 1], signed: [Bool, false], limit: [Float, 0],
+    label_values: [List(Float), []], label_names: [List(Str), []], label_colours: [Bytes, EMPTY],
+    probabilities: [List(Float), []], probability_name: [Str, ""],
     opacity: [Percent, .6], threshold: [Percent, 0], alpha_by_value: [Bool, true], map_palette: [Str, "inferno"], diverging: [Str, "blue-red"],
     show_map: [Bool, true], mask: [Bytes, EMPTY], i: [Int, 0], j: [Int, 0], k: [Int, 0], plane: [Str, ""], radiological: [Bool, true],
     sharp: [List(Int), []], sharp_volume: [Bytes, EMPTY], sharp_map: [Bytes, EMPTY], sharp_mask: [Bytes, EMPTY],

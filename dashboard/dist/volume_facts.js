@@ -3,7 +3,7 @@
   "use strict"
   const {element, put_text, put_attribute, number_text} = kit
   const {shade} = kit  // of lens.js
-  const {INDICES, LETTERS, PLANES, to_mm} = kit  // of planes.js
+  const {INDICES, LETTERS, PLANES, own_place, to_mm} = kit  // of planes.js
 
   const HINT = "Wheel: slices · Shift and drag: window · Ctrl and wheel: zoom · double click: centre"
 
@@ -85,9 +85,9 @@
       this.axis = axis
       this.plane = PLANES.find(({across}) => across == axis).name
       const name = element(parent, "span", "name")
-      put_text(element(name, "b"), INDICES[axis])
+      this.index = element(name, "b")
       name.append(` ${this.plane}`)
-      this.slider = element(parent, "input", "", {type: "range", min: "0", step: "1", "aria-label": `${this.plane} slice, voxel ${INDICES[axis]}`})
+      this.slider = element(parent, "input", "", {type: "range", min: "0", step: "1", "aria-label": `${this.plane} slice`})
       this.slider.addEventListener("input", ({timeStamp}) => move({[axis]: this.slider.valueAsNumber}, timeStamp))
       this.slider.addEventListener("change", rest)
       const number = () => {
@@ -100,17 +100,19 @@
       put_text(this.mm.letter, "xyz"[axis])
     }
 
-    say({shape}, at, mm) {
-      const {slider, axis} = this, voxel = String(at), last = String(shape[axis] - 1), words = tenths(mm)
+    say(grid, at, mm) {
+      const {slider, axis} = this, own = own_place(grid, axis, at), voxel = String(at), last = String(grid.shape[axis] - 1), words = tenths(mm)
+      put_text(this.index, own?.letter ?? "")
       if (slider.max != last) {
         slider.max = last
         slider.disabled = last == "0"
       }
       if (slider.value != voxel) slider.value = voxel
-      if (this.said == voxel + words) return
-      this.said = voxel + words
-      put_attribute(slider, "aria-valuetext", `${voxel}, ${"xyz"[axis]} ${words} mm`)
-      this.voxel.words.data = voxel
+      const said = [own?.letter, own?.at, words].join(" ")
+      if (this.said == said) return
+      this.said = said
+      put_attribute(slider, "aria-valuetext", `${own == null ? "" : `voxel ${own.letter} ${own.at}, `}${"xyz"[axis]} ${words} mm`)
+      this.voxel.words.data = own == null ? "" : String(own.at)
       this.mm.words.data = words
       put_text(this.side.letter, LETTERS[axis][mm < 0 ? 0 : 1])
       this.side.words.data = tenths(Math.abs(mm))
@@ -158,10 +160,17 @@
       }, `width ${words_of(width)}, level ${numbers[1]}`)
     }
 
-    say_map({threshold}, {map, values: {map: value, exact}}) {
+    say_map({threshold}, {map, values: {map: value, label, exact}}) {
       for (const el of [this.map, this.map.previousSibling]) el.hidden = map == null
       this.map_scale.el.hidden = map == null || map.limit <= 0
       if (map == null) return
+      put_text(this.map.previousSibling, map.labels == null ? "Map" : "Region")
+      if (map.labels != null) {
+        const {values, names} = map.labels
+        const called = label == null ? "none" : names[label] == String(values[label]) ? names[label] : `${values[label]} ${names[label]}`
+        put_text(this.map, nearly(exact.map) + called)
+        return
+      }
       const {signed, limit, palette, name} = map
       put_text(this.map, Number.isNaN(value) ? "not known" : nearly(exact.map) + words_of(value))
       const numbers = signed ? [`−${words_of(limit)}`, "0", `+${words_of(limit)}`] : ["0", "", words_of(limit)]

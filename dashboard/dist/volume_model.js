@@ -3,7 +3,7 @@
   "use strict"
   const {LayoutDOM} = kit
   const {ModelEvent} = Bokeh.require("core/bokeh_events")
-  const {INDICES, PLANES, bounds_of, clamp, grid_of, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
+  const {FAINT, INDICES, PLANES, bounds_of, clamp, grid_of, label_words, layer_of, map_weights, strides_of, window_words} = kit  // of planes.js
 
   const AXIAL = PLANES[2]
   const PAUSE = 200                           // ms between two tellings of the server
@@ -120,7 +120,7 @@
     // ---- updates
 
     take() {
-      const {shape, step, affine, volume, map, map_shape, mask, value_low, value_high, map_low, map_high, signed, limit, tick} = this
+      const {shape, step, affine, own_axes, own_back, volume, map, map_shape, mask, value_low, value_high, map_low, map_high, signed, limit, tick} = this
       const coarse = shape.map((size) => Math.ceil(size / step)), voxels = coarse.reduce((product, size) => product * size, 1)
       const trouble = [], codes = shape.length == 3 && affine.length == 16 ? codes_of(volume, voxels) : null
       if (codes == null && volume.byteLength > 0) trouble.push("the volume cannot be read")
@@ -133,8 +133,11 @@
         mask: mask.byteLength == voxels ? new Uint8Array(mask) : null,
       }
       array.bounds = this.known_bounds(array)
-      const grid = codes == null ? null : grid_of([...shape], [...affine])
-      this.held = {id: array.id, tick, trouble, value_low, value_high, map_low, map_high, signed, limit, grid, array}
+      const grid = codes == null ? null : grid_of([...shape], [...affine], {axes: [...own_axes], back: [...own_back]})
+      const {label_values, label_names, label_colours, probabilities, probability_name} = this
+      const labels = array.map == null || label_values.length == 0 ? null
+        : {values: [...label_values], names: [...label_names], colours: new Uint8Array(label_colours)}
+      this.held = {labels, probabilities: [...probabilities], probability_name, id: array.id, tick, trouble, value_low, value_high, map_low, map_high, signed, limit, grid, array}
       this.made = {}
       this.dimmed = this.stale
       if (this.nearby != null) this.nearby.gone = true
@@ -213,7 +216,7 @@
 
     /** The values at a voxel, and whether each is its own, not that of one nearby. */
     values_at(ijk) {
-      const {held: {array, value_low, value_high, map_low, map_high}} = this
+      const {held: {array, value_low, value_high, map_low, map_high, labels}} = this
       const through = this.sharp_layers.filter((one) => one.at == ijk[one.plane.across])
       const sharp = through.find((one) => one.exact) ?? through[0]
       const {plane, ...layer} = sharp ?? {plane: PLANES[0], exact: array.step == 1, ...this.coarse_layer(PLANES[0], ijk[1])}
@@ -224,6 +227,7 @@
         exact: {volume: sharp != null || layer.exact, map: layer.exact},
         volume: value_low + codes[index] * (value_high - value_low) / largest,
         map: map == null || map[index] == 0 ? NaN : map_low + (map[index] - 1) / 65534 * (map_high - map_low),
+        label: map == null || labels == null || map[index] == 0 ? null : map[index] - 1,
       }
     }
 
@@ -254,8 +258,11 @@
 
     /** The map's colours; null where none is to be seen. */
     get map_colours() {
-      const {held: {id, array, map_low: low, map_high: high, signed, limit}, threshold, alpha_by_value, opacity, dimmed: faint} = this
+      const {held: {id, array, labels, map_low: low, map_high: high, signed, limit}, threshold, alpha_by_value, opacity, dimmed: faint} = this
       if (array.map == null || !this.show_map) return null
+      if (labels != null) {
+        return this.table("labels", [id, "grey", opacity, faint], () => ({labels, limit: 0, table: label_words(labels, opacity * (faint ? FAINT : 1))}))
+      }
       const name = signed ? this.diverging : this.map_palette, table = this.palette_of(name)
       return this.table("map", [id, name, threshold, alpha_by_value, opacity, faint], () => ({
         signed, limit, name, weights: map_weights({low, high, signed, limit, table, threshold, alpha_by_value, opacity, faint}),

@@ -98,6 +98,7 @@ class UnitFilm(LayoutDOM):
     anchor = Enum("start", "center", default="center", help="Where the picture stands in its box.")
     parts = List(String, default=[], help="What the parts of a picture that lie side by side are called.")
     edges = List(Float, default=[], help="Where each part begins, as a share of the picture's width.")
+    letters = List(String, default=[], help="Of each part the letters at its left, right, top and bottom.")
     description = String(default="", help="Text alternative; the step and score are added to it.")
     placeholder = String(default="", help="Words shown while there is no picture.")
 

@@ -7,6 +7,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from dashboard.run import Run
+from dashboard.unit_planes import lettered
 from vislib import display
 
 _SIDE = 704  # pixels of the whole mosaic, at most, before a cell falls under its floor
@@ -73,9 +74,9 @@ def ordered(runs: Sequence[Run], by_score: bool) -> list[Cell]:
     return sorted((cell for cell in cells if scores[cell] > float("-inf")), key=lambda cell: -scores[cell])
 
 
-def compose(cells: Sequence[Cell], step: int | None) -> bytes:
-    """One JPEG of all cells; empty while there is nothing to show."""
-    pictures = _pictures(cells, step)
+def compose(cells: Sequence[Cell], step: int | None, radiological: bool = True) -> bytes:
+    """One JPEG of all cells; empty while there is nothing to show. Volumes are drawn as slices are."""
+    pictures = _pictures(cells, step, radiological)
     shape = next((picture.shape for picture in pictures if picture is not None), None)
     if shape is None:
         return b""
@@ -87,10 +88,17 @@ def compose(cells: Sequence[Cell], step: int | None) -> bytes:
     long, short = max(shape[1:]), min(shape[1:])
     wanted = _SIDE // across * sqrt(long / short)  # of the same area, whatever its shape
     cell = int(np.clip(wanted, _SMALLEST, min(_LARGEST, max(_SMALLEST, long))))
-    return display.jpeg(display.tile(whole, across, cell, background=BACKGROUND))
+    mosaic = display.tile(whole, across, cell, background=BACKGROUND)
+    return display.jpeg(lettered(mosaic, sizes_of(cells), len(cells), across, 0, radiological))
 
 
-def _pictures(cells: Sequence[Cell], step: int | None) -> list[np.ndarray | None]:
+def sizes_of(cells: Sequence[Cell]) -> tuple[int, ...]:
+    """The spatial sizes of the cells' pictures; () while there is none."""
+    latest = next((one for cell in cells if (one := cell.run.history.latest) is not None), None)
+    return () if latest is None else tuple(latest.images.shape[2:])
+
+
+def _pictures(cells: Sequence[Cell], step: int | None, radiological: bool) -> list[np.ndarray | None]:
     found: list[np.ndarray | None] = []
     stretched: dict[str, np.ndarray] = {}
     for cell in cells:
@@ -100,7 +108,8 @@ def _pictures(cells: Sequence[Cell], step: int | None) -> list[np.ndarray | None
         elif step is None:
             if cell.run.id not in stretched:
                 stretched[cell.run.id] = display.stretch(latest.images)
-            found.append(display.plane(stretched[cell.run.id][cell.row]))
+            found.append(display.plane(stretched[cell.run.id][cell.row], None, radiological))
         else:
-            found.append(display.plane(display.decode(cell.run.history.at(step).pictures[cell.row])))
+            picture = display.decode(cell.run.history.at(step).pictures[cell.row])
+            found.append(display.plane(picture, None, radiological))
     return found

@@ -9,9 +9,10 @@ import numpy as np
 from bokeh.models import Dropdown
 
 from dashboard.canvas import Download
-from dashboard.cells import BACKGROUND, Cell, columns
+from dashboard.cells import BACKGROUND, Cell, columns, sizes_of
 from dashboard.later import later
 from dashboard.services import Services
+from dashboard.unit_planes import lettered
 from dashboard.workspace import Workspace
 from vislib import display, export
 from vislib.errors import VislibError
@@ -26,7 +27,7 @@ _MENU: Sequence[tuple[str, str]] = (
 )
 _FRAMES_A_SECOND = 12
 _MOST_PAGE_FRAMES = 64
-_CELL = 128
+_CELL, _GAP = 128, 2
 _TYPES = {"gif": "image/gif", "webp": "image/webp", "png": "image/png", "npz": "application/octet-stream"}
 
 
@@ -52,7 +53,9 @@ class ExportMenu:
             return
         self.menu.disabled, self.menu.label = True, "Working …"
         document = self.menu.document
-        work = self._services.painter.submit(build, what, cells, cells[min(max(at, 0), len(cells) - 1)])
+        work = self._services.painter.submit(
+            build, what, cells, cells[min(max(at, 0), len(cells) - 1)], self._workspace.radiological
+        )
 
         def done(future: "Future[tuple[str, bytes]]") -> None:
             later(document, lambda: self._hand_over(future))
@@ -69,25 +72,31 @@ class ExportMenu:
         self.download.save(data, name, _TYPES[name.rsplit(".", 1)[1]])
 
 
-def build(what: str, cells: Sequence[Cell], chosen: Cell) -> tuple[str, bytes]:
-    """File name and content of one entry of the menu."""
+def build(what: str, cells: Sequence[Cell], chosen: Cell, radiological: bool = True) -> tuple[str, bytes]:
+    """File name and content of one entry of the menu; pictures of volumes are drawn as slices are."""
+    sizes = sizes_of(cells)
+
+    def tiled(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return lettered(_tiled(pictures), sizes, len(pictures), columns(len(pictures)), _GAP, radiological)
+
     run = chosen.run
     stem = f"{run.network.name}-{run.layer}"
     if what.startswith("unit-"):
-        pictures = [display.plane(display.decode(picture)) for _, _, picture in run.history.film(chosen.row)]
+        film = [display.decode(picture) for _, _, picture in run.history.film(chosen.row)]
+        pictures = [_alone(display.plane(one, None, radiological), sizes, radiological) for one in film]
         kind = what.removeprefix("unit-")
         return _file(f"{stem}-unit{chosen.unit}-history", kind), _animate(kind, pictures)
     if what.startswith("page-"):
         kind = what.removeprefix("page-")
-        return _file(f"{stem}-history", kind), _animate(kind, _page_history(cells))
+        return _file(f"{stem}-history", kind), _animate(kind, _page_history(cells, radiological, tiled))
     if what == "mosaic-png":
         latest = [cell.run.history.latest for cell in cells]
         pictures = [
-            display.plane(display.stretch(one.images[cell.row][None])[0])
+            display.plane(display.stretch(one.images[cell.row][None])[0], None, radiological)
             for cell, one in zip(cells, latest, strict=True)
             if one
         ]
-        return _file(f"{stem}-mosaic", "png"), display.png(_tiled(pictures))
+        return _file(f"{stem}-mosaic", "png"), display.png(tiled(pictures))
     return _file(f"{stem}-raw", "npz"), export.npz(run.history, run.spec)
 
 
@@ -95,17 +104,26 @@ def _animate(kind: str, pictures: Sequence[np.ndarray]) -> bytes:
     return (export.gif if kind == "gif" else export.webp)(pictures, _FRAMES_A_SECOND)
 
 
-def _page_history(cells: Sequence[Cell]) -> list[np.ndarray]:
+def _alone(picture: np.ndarray, sizes: Sequence[int], radiological: bool) -> np.ndarray:
+    """One picture (d, h, w) with its letters, if it is a volume's."""
+    return np.moveaxis(lettered(np.moveaxis(picture, 0, -1), sizes, 1, 1, 0, radiological), -1, 0)
+
+
+def _page_history(
+    cells: Sequence[Cell], radiological: bool, tiled: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> list[np.ndarray]:
     """Mosaics of the page at evenly chosen kept steps, channels first."""
     steps = sorted({step for cell in cells for step in cell.run.history.steps()})
     some = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_PAGE_FRAMES)).astype(int))
     frames = []
     for place in some:
         pictures = [
-            display.plane(display.decode(cell.run.history.at(steps[place]).pictures[cell.row]))
+            display.plane(
+                display.decode(cell.run.history.at(steps[place]).pictures[cell.row]), None, radiological
+            )
             for cell in cells
         ]
-        frames.append(np.moveaxis(_tiled(pictures), -1, 0))
+        frames.append(np.moveaxis(tiled(pictures), -1, 0))
     return frames
 
 
@@ -115,7 +133,7 @@ def _tiled(pictures: Sequence[np.ndarray]) -> np.ndarray:
     alike = np.stack([picture if picture.shape == shape else blank for picture in pictures])
     long, short = max(shape[1:]), min(shape[1:])
     cell = round(min(_CELL * sqrt(long / short), max(64, long)))  # of the same area, whatever its shape
-    return display.tile(alike, columns(len(pictures)), cell, gap=2, background=BACKGROUND)
+    return display.tile(alike, columns(len(pictures)), cell, gap=_GAP, background=BACKGROUND)
 
 
 def _file(stem: str, kind: str) -> str:

@@ -33,6 +33,7 @@ class Features:
         self.grid = Grid(services, workspace, document)
         self.unit = UnitView()
         self.controls = Controls(workspace, self.start, self.search)
+        workspace.listen("orientation", lambda: self.unit.turn(workspace.radiological))
         self.export = ExportMenu(services, workspace, self.exported)
         self.grid.toolbar.children.append(self.export.menu)
         right = Column(

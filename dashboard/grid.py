@@ -174,14 +174,15 @@ class Grid:
 
     def update(self) -> None:
         """Offer a new picture where a frame has come, and now and then the numbers beside it."""
-        seen = (self._step, *((cell.run.id, cell.run.history.version) for cell in self.cells))
+        radiological = self._workspace.radiological
+        seen = (self._step, radiological, *((cell.run.id, cell.run.history.version) for cell in self.cells))
         self.pump.advance()
         if all(cell.run.history.latest is None for cell in self.cells):
             return
         if seen != self._seen and self.pump.ready:
             self._seen = seen
             cells, step = list(self.cells), self._step
-            self.pump.offer(lambda: compose(cells, step), self._sent)
+            self.pump.offer(lambda: compose(cells, step, radiological), self._sent)
         told = (*seen, *(cell.run.state for cell in self.cells))
         if told != self._told and time.monotonic() - self._told_at > _NUMBERS_EVERY:
             self._told, self._told_at = told, time.monotonic()

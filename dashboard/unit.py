@@ -25,6 +25,7 @@ from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
 from dashboard.run import Run
+from dashboard.unit_planes import part_letters
 from vislib import display
 
 _CURVE_POINTS = 400
@@ -53,6 +54,7 @@ class UnitView:
         self._row = 0
         self._sent: dict[int, int] = {}  # step -> size of the picture that the browser holds
         self._sizes: tuple[int, ...] = ()  # of the pictures, in pixels or voxels
+        self._radiological = True
         self._at: tuple[int, ...] | None = None  # the voxel through which a volume is cut
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.title = Div(
@@ -229,7 +231,9 @@ class UnitView:
         if run is None or latest is None or row >= len(latest.images):
             return
         self._measure(run)
-        picture = display.plane(display.stretch(latest.images[row : row + 1])[0], self._at)
+        picture = display.plane(
+            display.stretch(latest.images[row : row + 1])[0], self._at, self._radiological
+        )
         self.film.show_live(latest.step, float(latest.scores[row]), display.encode(picture))
 
     def _measure(self, run: Run) -> None:
@@ -242,12 +246,28 @@ class UnitView:
         self.plane_row.visible = len(sizes) == 3
         self.root.min_height = _LEAST + (_PLANES if len(sizes) == 3 else 0)
         if len(sizes) != 3:
-            self.film.update(parts=[], edges=[])
+            self.film.update(parts=[], edges=[], letters=[])
             return
         for slider, size in zip(self._sliders(), sizes, strict=True):
             slider.update(end=max(1, size - 1), disabled=size == 1, value=size // 2)
         self._at = tuple(size // 2 for size in sizes)
-        self.film.update(parts=[*display.PLANES], edges=[*display.plane_edges(sizes)])
+        self.film.update(
+            parts=[*display.PLANES],
+            edges=[*display.plane_edges(sizes)],
+            letters=part_letters(self._radiological),
+        )
+
+    def turn(self, radiological: bool) -> None:
+        """Draw the planes of volumes the way round that slices are."""
+        if radiological == self._radiological:
+            return
+        self._radiological = radiological
+        if len(self._sizes) != 3 or self._run is None:
+            return
+        self.film.letters = part_letters(radiological)
+        self._sent = {}
+        self._send_live()
+        self._send_film(self._run, self._row, patience=0)
 
     def _sliders(self) -> list[Slider]:
         """By voxel axis."""
@@ -280,7 +300,7 @@ class UnitView:
         for step, score, picture in sorted(fresh, key=lambda shot: _distance(shot[0], looked_at)):
             if len(rows) >= len(looked_at) and time.monotonic() > until:
                 break
-            rows.append((step, score, display.viewable(picture, self._at)))
+            rows.append((step, score, display.viewable(picture, self._at, self._radiological)))
             self._sent[step] = len(picture)
         self.film.add(rows, keep=list(self._sent))
 

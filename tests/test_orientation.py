@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,15 +14,19 @@ from test_inputs import deep, flat
 from volume_making import nifti
 from volume_views import VIEW, drawn, opened
 
-from dashboard import map_files
+from dashboard import export_menu, map_files
 from dashboard.answers import Question
+from dashboard.cells import Cell, compose
 from dashboard.check_view import _drawn as thumbnail
 from dashboard.check_view import plane_of, strips
 from dashboard.inputs import Choice, Input, Inputs
 from dashboard.orientation import LETTERS, SIDES, axes_of, flipped, letters
 from dashboard.overlay import Lens, Overlay
+from dashboard.unit_planes import lettered, part_letters
+from vislib import display
 from vislib.attribution import METHODS, Attribution, Target
 from vislib.evaluation import Check
+from vislib.frames import Frame, History
 from vislib.network import Network
 from vislib.volumes import PLANES, VIEWS
 
@@ -252,6 +257,75 @@ def test_the_overlay_turns_picture_map_outline_pointer_and_lens_together(browser
             # Turned without being sent anew.
             painted(lambda turned=radiological: overlay.turn(plane, not turned))
             assert side(_canvas(page)[..., :3]) == wanted(plane, not radiological)
+
+
+class _Units:
+    """What a mosaic asks of a run of a 3-D network whose unit is the ball."""
+
+    def __init__(self) -> None:
+        self.id, self.state, self.layer, self.units = "ball", "done", "conv", (0, 1)
+        self.network = SimpleNamespace(name="deep", labels=())
+        self.history = History()
+        images = np.stack([DATA[None] / 255] * 2)
+        self.history.append(Frame(3, images, np.zeros(2, np.float32), {}))
+
+
+def _planes(picture: np.ndarray) -> dict[str, np.ndarray]:
+    """The parts of a unit's picture, without the black above and below a lower one."""
+    x, y, z = SHAPE
+    width = 2 * x + y + 2 * display.GAP
+    parts, left = {}, 0
+    for plane, (across, down) in zip(display.PLANES, ((x, y), (x, z), (y, z)), strict=True):
+        ends = [round(at * picture.shape[1] / width) for at in (left, left + across)]
+        margin = round((1 - down / y) / 2 * len(picture))
+        parts[plane] = picture[margin : len(picture) - margin, ends[0] : ends[1]]
+        left += across + display.GAP
+    return parts
+
+
+def _checked(picture: np.ndarray, radiological: bool, seed: str) -> None:
+    for plane, part in _planes(picture).items():
+        inner = part[len(part) // 8 : -len(part) // 8, part.shape[1] // 8 : -part.shape[1] // 8]
+        assert side(inner) == wanted(plane, radiological), (plane, radiological, seed)
+
+
+def test_units_of_a_volume_network_are_drawn_so_in_the_mosaic_the_film_and_every_file() -> None:
+    cells = [Cell(_Units(), row) for row in (0, 1)]
+    for radiological in CONVENTIONS:
+        volume = display.stretch(cells[0].run.history.latest.images)[0]
+        plain = display.plane(volume, BALL, radiological)[0]
+        _checked(plain, radiological, "film")
+        np.testing.assert_array_equal(display.plane(volume, BALL), display.plane(volume, BALL, False))
+        assert part_letters(radiological)[0][0] == letters("axial", radiological)["left"]
+        for step in (None, 3):
+            mosaic = opened_png(compose(cells, step, radiological))
+            assert _letters_are_there(mosaic, columns=2)
+        for what in ("mosaic-png", "unit-gif", "page-gif", "unit-webp"):
+            name, data = export_menu.build(what, cells, cells[0], radiological)
+            assert _letters_are_there(
+                opened_png(data), columns=2 if "page" in what or "mosaic" in what else 1
+            ), name
+
+
+def _letters_are_there(picture: np.ndarray, columns: int) -> bool:
+    """Whether something brighter than a grey unit stands at the left edge of the first plane."""
+    wide = picture.shape[1] // columns
+    edge = picture[:, : max(6, wide // 16)]
+    return bool((edge.min(-1) > 150).any())
+
+
+def test_letters_are_written_where_the_planes_are_and_nowhere_in_flat_pictures() -> None:
+    mosaic = np.full((100, 300, 1), 90, np.uint8)
+    assert lettered(mosaic, (24, 24), 1, 1, 0, True) is mosaic
+    one, other = (lettered(mosaic, SHAPE, 1, 1, 0, convention) for convention in CONVENTIONS)
+    x, y, _ = SHAPE
+    axial = 300 * x // (2 * x + y + 2 * display.GAP)
+    left, right = slice(0, axial // 4), slice(axial - axial // 4, axial)
+    assert (one[:, left] > 200).any()
+    assert (one[:, right] > 200).any()
+    assert not np.array_equal(one[:, left], other[:, left])  # R in place of L
+    sagittal = slice(300 - 300 * y // (2 * x + y + 2 * display.GAP), 300)
+    np.testing.assert_array_equal(one[:, sagittal], other[:, sagittal])
 
 
 @pytest.mark.browser

@@ -217,7 +217,7 @@ def test_another_network_takes_the_old_ones_map_and_words_away(session: Session)
     other = session.services.network("brain2d-robust")
     session.workspace.change(network_name="brain2d-robust", network=other, layer="conv3", unit=0)
     assert (session.view.map, session.view.title, session.map.foot.text) == (b"", "", "")
-    assert session.map.places.maximum.disabled
+    assert session.map.places.table.maximum.disabled
     assert session.map.shown is None
     session.until(lambda: session.settled("brain_tumour"))
     assert session.map.shown[0].network is other

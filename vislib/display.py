@@ -150,19 +150,22 @@ def mime(data: bytes) -> str:
     return "image/png" if data.startswith(b"\x89PNG") else "application/octet-stream"
 
 
-def viewable(data: bytes, at: Sequence[int] | None = None) -> bytes:
+def viewable(data: bytes, at: Sequence[int] | None = None, radiological: bool = False) -> bytes:
     """Turn an encoded picture into one that a browser shows: itself, or its `plane` as JPEG or PNG."""
-    return data if mime(data) != "application/octet-stream" else encode(plane(decode(data), at))
+    if mime(data) != "application/octet-stream":
+        return data
+    return encode(plane(decode(data), at, radiological))
 
 
 def plane(
-    picture: UInt8[np.ndarray, "c *spatial"], at: Sequence[int] | None = None
+    picture: UInt8[np.ndarray, "c *spatial"], at: Sequence[int] | None = None, radiological: bool = False
 ) -> UInt8[np.ndarray, "d h w"]:
     """Show a picture in two dimensions, grey or RGB: of a 3-D one the PLANES through a voxel side by side.
 
     `at` is that voxel (x, y, z), the centre by default; a 2-D picture has no use for it. For (right, anterior,
-    superior) axes the later axis of each plane is up; lower ones are centred on black. Channels other than 1 or
-    3 are averaged to grey. Raises ImageError unless 2-D or 3-D, and for a voxel outside.
+    superior) axes the later axis of each plane is up, and the patient's left is on the left, or on the right where
+    `radiological`; lower ones are centred on black. Channels other than 1 or 3 are averaged to grey.
+    Raises ImageError unless 2-D or 3-D, and for a voxel outside.
     """
     if picture.ndim not in (3, 4):
         raise ImageError(
@@ -181,6 +184,8 @@ def plane(
             "give three indices from 0 to below its sizes."
         )
     views = [np.rot90(np.take(picture, point[axis], axis + 1), axes=(1, 2)) for axis in ACROSS]
+    if radiological:
+        views = [view if axis == 0 else view[..., ::-1] for axis, view in zip(ACROSS, views, strict=True)]
     height = max(view.shape[1] for view in views)
     strip = np.zeros((len(picture), height, sum(view.shape[2] + GAP for view in views) - GAP), np.uint8)
     left = 0

@@ -41,7 +41,9 @@
     .pane[hidden] { display: none; }
     .pane.full { background: none; animation: none; }
     .caption { left: 6px; bottom: 6px; font-size: 12px; line-height: 18px; }
-    .part { top: 6px; margin-left: 6px; font-weight: 500; }`
+    .part { top: 6px; margin-left: 6px; font-weight: 500; }
+    .letter { position: absolute; transform: translate(-50%, -50%); pointer-events: none; color: #eef2f5; font: 650 12px/14px var(--bokeh-base-font, sans-serif);
+      text-shadow: 0 0 2px #000, 0 0 3px #000; }`
 
   // ---- small helpers --------------------------------------------------------------------------------------------
 
@@ -561,7 +563,7 @@
       super.connect_signals()
       const p = this.model.properties
       this.on_change([p.step, p.compare], () => { this.asked ??= performance.now(); this.request() })
-      this.on_change([p.smoothing, p.anchor, p.parts, p.edges, p.description, p.placeholder], () => this.request())
+      this.on_change([p.smoothing, p.anchor, p.parts, p.edges, p.letters, p.description, p.placeholder], () => this.request())
       this.connect(this.model.changed, () => { this.request() })
     }
 
@@ -572,7 +574,7 @@
       this.stage.tabIndex = 0
       this.panes = [0, 1].map(() => {
         const el = element(this.stage, "div", "pane bone")
-        return {el, canvas: element(el, "canvas"), caption: element(el, "span", "chip caption"), parts: [], frame: null}
+        return {el, canvas: element(el, "canvas"), caption: element(el, "span", "chip caption"), parts: [], letters: [], frame: null}
       })
     }
 
@@ -617,12 +619,22 @@
     }
 
     name_parts(pane, parts) {
-      const {edges} = this.model
-      while (pane.parts.length > parts.length) pane.parts.pop().remove()
+      const {edges, letters} = this.model
+      while (pane.parts.length > parts.length) {
+        pane.parts.pop().remove()
+        for (const letter of pane.letters.splice(4 * pane.parts.length)) letter.remove()
+      }
       parts.forEach((name, k) => {
         const chip = pane.parts[k] ??= element(pane.el, "span", "chip part"), from = edges[k] ?? 0
         put_text(chip, name)
-        Object.assign(chip.style, {left: `${100 * from}%`, maxWidth: `calc(${100 * ((edges[k + 1] ?? 1) - from)}% - 12px)`})
+        const wide = (edges[k + 1] ?? 1) - from
+        Object.assign(chip.style, {left: `${100 * from}%`, maxWidth: `calc(${100 * wide}% - 12px)`})
+        for (let side = 0; side < 4; side++) {
+          const letter = pane.letters[4 * k + side] ??= element(pane.el, "b", "letter")
+          const along = side == 0 ? "8px" : side == 1 ? `${100 * wide}% - 10px` : `${50 * wide}%`
+          put_text(letter, letters[k]?.[side] ?? "")
+          Object.assign(letter.style, {left: `calc(${100 * from}% + ${along})`, top: ["50%", "50%", "10px", "calc(100% - 10px)"][side]})
+        }
       })
     }
 
@@ -655,7 +667,7 @@
     live: [Bytes, () => new ArrayBuffer(0)], live_step: [Int, -1], live_score: [Nullable(Float), null],
     step: [Int, 0], compare: [Nullable(Int), null],
     smoothing: [Enum("auto", "smooth", "pixelated"), "auto"], anchor: [Enum("start", "center"), "center"],
-    parts: [List(Str), []], edges: [List(Float), []],
+    parts: [List(Str), []], edges: [List(Float), []], letters: [List(Str), []],
     description: [Str, ""], placeholder: [Str, ""],
   }))
 

@@ -103,6 +103,7 @@
     say(grid, at, mm) {
       const {slider, axis} = this, own = own_place(grid, axis, at), voxel = String(at), last = String(grid.shape[axis] - 1), words = tenths(mm)
       put_text(this.index, own?.letter ?? "")
+      put_attribute(slider, "aria-label", `${this.plane} slice${own == null ? "" : `, voxel ${own.letter}`}`)
       if (slider.max != last) {
         slider.max = last
         slider.disabled = last == "0"
@@ -111,7 +112,7 @@
       const said = [own?.letter, own?.at, words].join(" ")
       if (this.said == said) return
       this.said = said
-      put_attribute(slider, "aria-valuetext", `${own == null ? "" : `voxel ${own.letter} ${own.at}, `}${"xyz"[axis]} ${words} mm`)
+      put_attribute(slider, "aria-valuetext", `${own == null ? "" : `${own.at}, `}${"xyz"[axis]} ${words} mm`)
       this.voxel.words.data = own == null ? "" : String(own.at)
       this.mm.words.data = words
       put_text(this.side.letter, LETTERS[axis][mm < 0 ? 0 : 1])

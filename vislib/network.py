@@ -1,6 +1,5 @@
 """Network: a frozen PyTorch module with its preprocessing, seen as named layers in execution order."""
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -8,9 +7,8 @@ import math
 import operator
 import re
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, SupportsIndex
 
@@ -18,35 +16,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vislib import remarks
-from vislib.errors import NetworkError, VislibError
+from vislib.errors import NetworkError
 from vislib.freezing import frozen
 from vislib.head import Head
-from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
-from vislib.output import (
-    Endings,
-    Evidence,
-    Key,
-    Output,
-    Seen,
-    ambiguous,
-    choose,
-    flat,
-    item,
-    several_images,
-    understand,
-)
-from vislib.patching import AfterActivation, BeforeActivation, Patch
-from vislib.probe import LOGITS, Call, Layer, find_layers, first_tensor, holds_most, record, token
+from vislib.opening import Opening
+from vislib.output import Evidence, Key, Output, understand
+from vislib.patching import Patch
+from vislib.probe import LOGITS, Layer, holds_most
+from vislib.reading import Reading
+from vislib.running import run
 from vislib.standardisation import Standardisation
-from vislib.steadiness import RandomNumbers, cautions
-from vislib.tokens import find_tokens
 from vislib.words import told_apart
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
-
-# Two images: a module that drops or invents the batch axis shows itself at once.
-PROBE_BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -59,10 +41,6 @@ class ReceptiveField:
     size: tuple[int, ...]
     stride: tuple[int, ...]  # how far the field moves from one position to the next
     clipped: bool  # it touches the image's border, and may go on outside
-
-
-class _ReachedError(BaseException):
-    """Leaves a forward pass whose rest nobody needs; no `except Exception` of a module stops it."""
 
 
 class Network:
@@ -101,10 +79,13 @@ class Network:
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         # One forward at a time: hooks belong to the module, not to the thread that asks.
         self._lock = threading.RLock()
-        self.layout = fast_layout(len(input_shape) - 1)
         self._variants: dict[Head, Network] = {}
-        layers, self._aliases = self._probe(head, output, unit)
-        self.layers: Mapping[str, Layer] = MappingProxyType(layers)
+        start = Opening(name, module, input_shape, self._prepare, bool(labels), device)
+        opened = start.opened(head, output, unit)
+        self.head, self.output, self.layout = opened.head, opened.output, opened.layout
+        self.cautions, self.notes, self.tokens = opened.cautions, opened.notes, opened.tokens
+        self.layers: Mapping[str, Layer] = MappingProxyType(opened.layers)
+        self._aliases = opened.aliases
         self._captures = self._find_captures()
         self._check_labels()
         self.opening: str = self._most_telling() if opening is None else self.layer(opening).name
@@ -176,6 +157,7 @@ class Network:
         twin = copy.copy(self)
         twin.module = copy.deepcopy(self.module, {id(p): p for p in self.module.parameters()})
         twin._lock = threading.RLock()
+        twin._variants = {}
         twin._captures = twin._find_captures()
         return twin
 
@@ -261,82 +243,30 @@ class Network:
         returns. Raises NetworkError for unknown layers, images that do not fit, a module that fails, and
         layers that this input does not reach.
         """
-        asked: dict[nn.Module, list[str]] = {}
-        for name in layers:
-            asked.setdefault(self._captures[self.layer(name).name], []).append(name)
+        asked = {name: self.layer(name) for name in layers}
         if not asked:
             return {}
         prepared = self._prepare(images)
-        captured: dict[nn.Module, Tensor] = {}
-        owner = threading.get_ident()
         patches = {self.layer(name): patch for name, patch in (through or {}).items()}
         if LOGITS in {layer.name for layer in patches}:
             raise NetworkError(
                 f"Nothing follows {self.name}'s logits; name one of its other layers to go through."
             )
-        patched: set[Layer] = set()
-
-        def keep(called: nn.Module, _inputs: Any, output: Any) -> None:
-            # A module used twice counts once; another thread that runs `module` itself is none of ours.
-            if called in captured or threading.get_ident() != owner:
-                return
-            if called is self.module:
-                tensor = self.output.read(output, endings)
-            else:
-                tensor = before.leave(called) if called in inside else first_tensor(output)
-            if tensor is not None:
-                captured[called] = tensor.clone()
-            if len(captured) == len(asked):
-                raise _ReachedError
-
-        def put(layer: Layer) -> Callable[..., Tensor | None]:
-            def hook(_called: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
-                if layer in patched or threading.get_ident() != owner:
-                    return None
-                patched.add(layer)
-                if not layer.activated:
-                    return patches[layer](output)
-                after.expect(output, patches[layer])
-                return None
-
-            return hook
-
-        def enter(called: nn.Module, _inputs: Any) -> None:
-            if threading.get_ident() == owner:
-                before.enter(called)
-
-        inside = {self._captures[layer.name] for layer in self.layers.values() if layer.inside} & asked.keys()
-        before, after = BeforeActivation(), AfterActivation()
-        endings = self.output.watch() if self.module in asked else None
-        with self._lock:
-            # Read first, patched then: what a layer puts out is its own.
-            handles = [part.register_forward_hook(keep) for part in asked]
-            handles += [part.register_forward_pre_hook(enter) for part in inside]
-            handles += [self._captures[layer.name].register_forward_hook(put(layer)) for layer in patches]
-            try:
-                watching = (after if patches else None, before if inside else None, endings)
-                with contextlib.ExitStack() as active:
-                    for one in watching:
-                        if one is not None:
-                            active.enter_context(one)
-                    self._forward(prepared)
-            except _ReachedError:
-                pass
-            finally:
-                for handle in handles:
-                    handle.remove()
-        for layer in patches.keys() - patched:
+        reading = Reading(self._captures, self.output, asked.values(), patches)
+        with self._lock, reading:
+            self._forward(prepared)
+        for layer in reading.not_patched:
             raise NetworkError(
-                f"{self.name}'s layer {layer.name!r} comes after {', '.join(n for ns in asked.values() for n in ns)}; "
-                "choose a layer that comes before."
+                f"{self.name}'s layer {layer.name!r} comes after {', '.join(asked)}; choose a layer that comes before."
             )
-        got = {name: captured[part] for part, names in asked.items() if part in captured for name in names}
-        for name in (name for names in asked.values() for name in names if name not in got):
+        got = {name: reading.captured.get(self._captures[layer.name]) for name, layer in asked.items()}
+        found = {name: tensor for name, tensor in got.items() if tensor is not None}
+        for name in got.keys() - found.keys():
             raise NetworkError(
                 f"{self.name}'s layer {name!r} was not reached by images of shape {tuple(images.shape)}; "
                 f"give images of shape {self.input_shape} each."
             )
-        return got
+        return found
 
     def receptive_field(self, layer: str, position: Sequence[int] | None = None) -> ReceptiveField:
         """What a unit of `layer` at `position` (default: the centre) sees, in input pixels.
@@ -355,7 +285,7 @@ class Network:
         )
         return elements * max(1.0, math.prod(spatial) / own) * self.dtype.itemsize
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def _prepare(self, images: Tensor, layout: torch.memory_format | None = None) -> Tensor:
         """Check, move and standardise."""
         if images.ndim != len(self.input_shape) + 1 or images.shape[1] != self.input_shape[0]:
             raise NetworkError(
@@ -363,126 +293,11 @@ class Network:
                 f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
         images = images.to(device=self.device, dtype=self.dtype)
-        return self.standardisation(images).contiguous(memory_format=self.layout)
+        return self.standardisation(images).contiguous(memory_format=layout or self.layout)
 
     def _forward(self, prepared: Tensor) -> Any:
         """Run the module; its own exceptions become one sentence."""
-        try:
-            return self.module(prepared)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise NetworkError(self._out_of_memory(prepared)) from error
-        except VislibError:
-            raise
-        except Exception as error:
-            if "can't allocate memory" in str(error):
-                raise NetworkError(self._out_of_memory(prepared)) from error
-            raise NetworkError(self._failure(prepared, error)) from error
-
-    def _out_of_memory(self, prepared: Tensor) -> str:
-        return (
-            f"{self.name} ran out of memory on {self.device} with images of shape {tuple(prepared.shape)}; "
-            "use fewer units at once or smaller images."
-        )
-
-    def _failure(self, prepared: Tensor, error: Exception) -> str:
-        """Which module failed is read from the traceback: the innermost frame whose `self` is one of ours."""
-        names = {part: name for name, part in self.module.named_modules()}
-        culprit = ""
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, nn.Module):
-                culprit = names.get(owner, "") or culprit
-        place = f"its module {culprit!r}" if culprit else "its forward"
-        said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no message"
-        return (
-            f"{self.name} cannot run images of shape {tuple(prepared.shape)}: {place} raised "
-            f"{type(error).__name__} ({said}); it was made for images of shape {self.input_shape} each."
-        )
-
-    def _probe(
-        self, head: str | Head | None, key: Key | Output | None, unit: str
-    ) -> tuple[dict[str, Layer], dict[str, str]]:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.rand(PROBE_BATCH, *self.input_shape, generator=generator)
-        seen: list[Seen] = []
-
-        def scores(output: Any) -> Tensor | None:
-            known = key.key if isinstance(key, Output) else key
-            self.output = Output(choose(self.name, output, known, PROBE_BATCH))
-            if (tensor := item(output, self.output.key)) is not None:
-                seen[:] = [endings.seen(tensor)]
-            return self.output.read(output)
-
-        with Endings() as endings:
-            calls = self._recorded(images, scores)
-        root = next((call for call in calls if not call.name), None)
-        if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
-            given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
-            raise NetworkError(
-                f"{self.name} gave {given} for {PROBE_BATCH} images of shape {self.input_shape}; "
-                "its forward must return class scores of shape (images, classes)."
-            )
-        if isinstance(head, Head) and isinstance(key, Output):
-            self.head, self.output = head, key
-        else:
-            kind = head.kind if isinstance(head, Head) else head
-            self.head, self.output = self._understood(seen[0], kind, unit)
-        if self.output.stepped and (before := seen[0].before) is not None:
-            # The layer whose output goes into the last softmax is the class scores itself.
-            calls[calls.index(root)] = replace(root, given=token(before))
-        axes = len(self.input_shape) - 1
-        layers, aliases = find_layers(calls, PROBE_BATCH, axes)
-        known = list(layers.values())
-        self.tokens = find_tokens(calls, known)
-        self.notes = (
-            *self.cautions,
-            *remarks.of_layers(self.name, known, calls, PROBE_BATCH),
-            *remarks.of_tokens(self.name, self.tokens),
-            *remarks.of_units(self.name, known),
-            *remarks.of_layout(self.name, self.layout, axes),
-        )
-        listed = {layer.path or layer.name: layer.name for layer in known if layer.kind != LOGITS}
-        duplicates: dict[nn.Module, str] = {}
-        for path, part in self.module.named_modules(remove_duplicate=False):
-            first = duplicates.setdefault(part, path)
-            target = aliases.get(first, listed.get(first))
-            if path not in layers and target is not None:
-                aliases[path] = target
-        return layers, aliases
-
-    def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
-        """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
-        lay_out(self.module, self.layout)
-        numbers, output = RandomNumbers(self.device), [None]
-
-        def run(some: Tensor) -> Any:
-            return self._forward(self._prepare(some))
-
-        def first() -> None:
-            output[0] = run(images)
-
-        try:
-            with MemoryWatch() as watch:
-                calls = record(self.module, first, scores)
-            if self.layout == PLAIN or not watch.read:
-                self.cautions = cautions(self.name, run, images, output[0], numbers.drawn)
-                return calls
-        except NetworkError as error:
-            if self.layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
-                raise
-        self.layout = PLAIN
-        return self._recorded(images, scores)
-
-    def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
-        """What the output means, by what came out for noise and, where that leaves open, for other images."""
-        rows = flat(first.values)
-        seen = Evidence(rows, first.ending)
-        if kind is None and not unit and ambiguous(seen):
-            with torch.no_grad():
-                more = [self._forward(self._prepare(one)) for one in several_images(self.input_shape)]
-            others = [flat(one) for output in more if (one := item(output, self.output.key)) is not None]
-            seen = Evidence(torch.cat([rows, *others]), first.ending)
-        return understand(self.name, seen, kind, unit, bool(self.labels), self.output.key)
+        return run(self.module, prepared, self.name, self.input_shape)
 
     def _find_captures(self) -> dict[str, nn.Module]:
         modules = dict(self.module.named_modules(remove_duplicate=False))

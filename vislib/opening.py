@@ -1,0 +1,162 @@
+"""Opening: what a module turns out to be in its first forward passes: layers, head, memory layout, cautions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vislib import remarks
+from vislib.errors import NetworkError
+from vislib.head import Head
+from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
+from vislib.output import (
+    Endings,
+    Evidence,
+    Key,
+    Output,
+    Seen,
+    ambiguous,
+    choose,
+    flat,
+    item,
+    several_images,
+    understand,
+)
+from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
+from vislib.running import run
+from vislib.steadiness import RandomNumbers, cautions
+from vislib.tokens import Tokens, find_tokens
+
+# Two images: a module that drops or invents the batch axis shows itself at once.
+PROBE_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was found of a module."""
+
+    layers: dict[str, Layer]
+    aliases: dict[str, str]
+    head: Head
+    output: Output
+    layout: torch.memory_format
+    tokens: Tokens | None
+    cautions: tuple[str, ...]  # that belong to every answer
+    notes: tuple[str, ...]  # that a reader must know of the network
+
+
+class Opening:
+    """One module that is being opened; `prepare` makes standardised images of [0, 1] ones, in a memory layout."""
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        prepare: Callable[[Tensor, torch.memory_format], Tensor],
+        labelled: bool,
+        device: torch.device,
+    ) -> None:
+        self._device = device
+        self._name, self._module, self._input_shape = name, module, input_shape
+        self._prepare, self._labelled = prepare, labelled
+        self._layout = fast_layout(len(input_shape) - 1)
+        self._cautions: tuple[str, ...] = ()
+        self._output = Output()
+
+    def opened(self, head: str | Head | None, key: Key | Output | None, unit: str) -> Opened:
+        """Run it and look; `head` and `key` are what somebody says, or what another network has."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(PROBE_BATCH, *self._input_shape, generator=generator)
+        seen: list[Seen] = []
+
+        def scores(output: Any) -> Tensor | None:
+            known = key.key if isinstance(key, Output) else key
+            self._output = Output(choose(self._name, output, known, PROBE_BATCH))
+            if (tensor := item(output, self._output.key)) is not None:
+                seen[:] = [endings.seen(tensor)]
+            return self._output.read(output)
+
+        with Endings() as endings:
+            calls = self._recorded(images, scores)
+        root = self._root(calls)
+        if isinstance(head, Head) and isinstance(key, Output):
+            found, self._output = head, key
+        else:
+            kind = head.kind if isinstance(head, Head) else head
+            found, self._output = self._understood(seen[0], kind, unit)
+        if self._output.stepped and (before := seen[0].before) is not None:
+            # The layer whose output goes into the last softmax is the class scores itself.
+            calls[calls.index(root)] = replace(root, given=token(before))
+        return self._told(calls, found)
+
+    def _root(self, calls: list[Call]) -> Call:
+        root = next((call for call in calls if not call.name), None)
+        if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
+            given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
+            raise NetworkError(
+                f"{self._name} gave {given} for {PROBE_BATCH} images of shape {self._input_shape}; "
+                "its forward must return class scores of shape (images, classes)."
+            )
+        return root
+
+    def _told(self, calls: list[Call], head: Head) -> Opened:
+        axes = len(self._input_shape) - 1
+        layers, aliases = find_layers(calls, PROBE_BATCH, axes)
+        known = list(layers.values())
+        tokens = find_tokens(calls, known)
+        notes = (
+            *self._cautions,
+            *remarks.of_layers(self._name, known, calls, PROBE_BATCH),
+            *remarks.of_tokens(self._name, tokens),
+            *remarks.of_units(self._name, known),
+            *remarks.of_layout(self._name, self._layout, axes),
+        )
+        self._add_duplicates(layers, aliases)
+        return Opened(layers, aliases, head, self._output, self._layout, tokens, self._cautions, notes)
+
+    def _add_duplicates(self, layers: dict[str, Layer], aliases: dict[str, str]) -> None:
+        """Other names of one and the same module lead to its layer."""
+        listed = {layer.path or layer.name: layer.name for layer in layers.values() if layer.kind != LOGITS}
+        duplicates: dict[nn.Module, str] = {}
+        for path, part in self._module.named_modules(remove_duplicate=False):
+            first = duplicates.setdefault(part, path)
+            target = aliases.get(first, listed.get(first))
+            if path not in layers and target is not None:
+                aliases[path] = target
+
+    def _run(self, images: Tensor) -> Any:
+        return run(self._module, self._prepare(images, self._layout), self._name, self._input_shape)
+
+    def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
+        """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
+        lay_out(self._module, self._layout)
+        numbers, output = RandomNumbers(self._device), [None]
+
+        def first() -> None:
+            output[0] = self._run(images)
+
+        try:
+            with MemoryWatch() as watch:
+                calls = record(self._module, first, scores)
+            if self._layout == PLAIN or not watch.read:
+                self._cautions = cautions(self._name, self._run, images, output[0], numbers.drawn)
+                return calls
+        except NetworkError as error:
+            if self._layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
+                raise
+        self._layout = PLAIN
+        return self._recorded(images, scores)
+
+    def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
+        """What the output means, by what came out for noise and, where that leaves open, for other images."""
+        rows = flat(first.values)
+        seen = Evidence(rows, first.ending)
+        if kind is None and not unit and ambiguous(seen):
+            with torch.no_grad():
+                more = [self._run(one) for one in several_images(self._input_shape)]
+            others = [flat(one) for output in more if (one := item(output, self._output.key)) is not None]
+            seen = Evidence(torch.cat([rows, *others]), first.ending)
+        return understand(self._name, seen, kind, unit, self._labelled, self._output.key)

@@ -7,6 +7,7 @@ from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
 
 from dashboard import styles
 from dashboard.answers import Answers
+from dashboard.arrival_view import ArrivalView
 from dashboard.canvas import Download
 from dashboard.check_view import CheckView
 from dashboard.class_list import ClassList, caption
@@ -37,6 +38,7 @@ class AttributionPanel:
         self.classes = ClassList(self.answers, workspace)
         self.controls = LensControls(self.lens)
         self.check = CheckView(self.answers, workspace, self.lens)
+        self.arrival = ArrivalView(self.answers, workspace)
         self.warning = InputWarning("input-warning", services.familiar, workspace)
         self.download = Download(name="map-download")
         self.cards = [self._make(number, method) for number, method in enumerate(FIRST, start=1)]
@@ -95,6 +97,7 @@ class AttributionPanel:
             self.warning.root,
             self.caption,
             self.orientation,
+            self.arrival.root,
             self.classes.root,
             self.add,
             width=236,
@@ -231,6 +234,7 @@ class AttributionPanel:
         """Show what has come."""
         self.classes.tick()
         self.warning.tick()
+        self.arrival.tick()
         for card in self.cards:
             card.tick()
         if self.classes.settled and self.check.wanted(self.cards):
@@ -264,5 +268,6 @@ class AttributionPanel:
         for card in (*self.cards, *self._spare):
             card.close()
             card.forget()
+        self.arrival.close()
         self.classes.close()
         self.check.close()

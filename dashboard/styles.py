@@ -71,6 +71,23 @@ AMBER = (
 """
 )
 
+ARRIVAL = (
+    BASE
+    + """
+:host { color: var(--quiet); font-size: 12px; }
+div.bk-clearfix { width: 100%; }
+b { color: var(--text); font-weight: 600; }
+p { margin: 4px 0; } p.warm { color: var(--warm); border-left: 3px solid var(--warm); padding-left: 8px; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 500; } tr:first-child th { text-align: right; font-size: 11px; }
+td { text-align: right; color: var(--text); padding-left: 6px; white-space: nowrap; }
+i { display: inline-block; width: 8px; height: 8px; border-radius: 50%; margin-right: 5px; }
+svg { display: block; color: var(--text); background: var(--sunken); border-radius: 4px; margin-top: 4px; }
+rect.promised { fill: var(--accent-soft); } line.zero { stroke: var(--line); }
+div.ends { display: flex; justify-content: space-between; font-size: 11px; margin-bottom: 4px; }
+"""
+)
+
 ONE_LINE = (
     QUIET
     + """

@@ -12,6 +12,7 @@ from dashboard.cells import Cell, called, columns, compose
 from dashboard.pump import FramePump
 from dashboard.services import Services
 from dashboard.workspace import PAGE_SIZES, SORTS, Workspace
+from vislib.words import counted
 
 _NUMBERS_EVERY = 0.15  # seconds: nobody reads faster, and the browser names every cell anew
 
@@ -107,7 +108,9 @@ class Grid:
         pages = self._workspace.all_pages()
         count = now.network.layer(now.layer).channels
         self.place.text = (
-            self._stored() if now.opened else f"page <b>{now.page + 1}</b> of {len(pages)} · {count} units"
+            self._stored()
+            if now.opened
+            else f"page <b>{now.page + 1}</b> of {len(pages)} · {counted(count, 'unit')}"
         )
         self.previous.disabled = now.page == 0
         self.next.disabled = now.page >= len(pages) - 1

@@ -13,6 +13,7 @@ from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib.errors import VislibError
 from vislib.network import Network
+from vislib.words import counted
 
 _JS = Path(__file__).parent / "js"
 
@@ -92,8 +93,10 @@ class Header:
             return
         shape = " x ".join(str(side) for side in network.input_shape)
         known = network.layer(layer)
-        about = f"{network.layers['logits'].channels} classes, input {shape} · <b>{escape(layer)}</b> "
-        about += f"{known.channels} units"
+        about = (
+            f"{counted(network.layers['logits'].channels, 'class')}, input {shape} · <b>{escape(layer)}</b> "
+        )
+        about += counted(known.channels, "unit")
         self._say(about)
         document = self.about.document
         if not known.spatial or document is None:

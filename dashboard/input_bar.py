@@ -17,6 +17,7 @@ from vislib.images import FITS
 from vislib.network import Network
 from vislib.preparation import STORED
 from vislib.volumes import PLANES, slices
+from vislib.words import counted
 
 
 class InputBar:
@@ -223,7 +224,7 @@ class InputBar:
             self.choose(time=scan.volume.time)
         if choice.index is not None and choice.index >= count:
             self._workspace.notify(
-                f"{scan.name} has {count} {choice.plane} slices, so none of the number {choice.index}: "
+                f"{scan.name} has {counted(count, f'{choice.plane} slice')}, so none of the number {choice.index}: "
                 f"number {count - 1} is shown.",
                 "warning",
             )

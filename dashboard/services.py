@@ -19,6 +19,7 @@ from vislib.errors import CardError, VislibError
 from vislib.jobs import Runner
 from vislib.network import Network
 from vislib.store import RunStore, spec_id
+from vislib.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Services:
         """The device in a word or two, for the header."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"CPU, {os.cpu_count()} cores"
+        return f"CPU, {counted(os.cpu_count() or 1, 'core')}"
 
     def network_options(self, *also: str) -> dict[str, list[str]]:
         """What the network menu offers, in groups; `also` names what must be among them."""

@@ -7,6 +7,7 @@ from bokeh.models import Div, Row
 from dashboard import styles
 from dashboard.run import Run
 from dashboard.services import Services
+from vislib.words import counted
 
 _KEYS = "<b>← → ↑ ↓</b> choose &nbsp; <b>[ ]</b> step through the history &nbsp; <b>space</b> pause"
 
@@ -26,7 +27,7 @@ def describe(run: Run) -> str:
         "new": "not started: press Start",
         "queued": "waiting for its turn",
         "paused": f"paused at step {step} / {run.steps}",
-        "done": f"done, {run.steps} steps",
+        "done": f"done, {counted(run.steps, 'step')}",
         "cancelled": f"stopped at step {step} / {run.steps}",
         "failed": f"failed at step {step}: {run.error or 'the reason was not kept'}",
         "interrupted": f"interrupted at step {step} / {run.steps}: press Resume",

@@ -16,6 +16,7 @@ from vislib.errors import NetworkError
 from vislib.network import Layer, Network
 from vislib.probe import LOGITS
 from vislib.relu import RULES, relu_rule
+from vislib.words import counted, were
 
 STARTS: Mapping[str, str] = MappingProxyType(
     {
@@ -91,7 +92,9 @@ def project(
     known = network.layer(layer)
     chosen = network.check_units(known.name, [units] * len(images) if isinstance(units, int) else units)
     if len(chosen) != len(images):
-        raise NetworkError(f"{len(chosen)} units were given for {len(images)} images; give one for each.")
+        raise NetworkError(
+            f"{were(len(chosen), 'unit')} given for {counted(len(images), 'image')}; give one for each."
+        )
     leaf = images.detach().to(network.device, network.dtype).requires_grad_()
     with torch.enable_grad(), relu_rule(rule) as relus, _CountPools() as pools:
         output = _activated(network, leaf * 1.0, known)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from vislib.errors import ImageError
+from vislib.words import counted
 
 QUANTILES = (0.01, 0.99)
 _LEAST = 1e-30  # a span that is not wider is none: its inverse would overflow
@@ -169,7 +170,7 @@ def plane(
     """
     if picture.ndim not in (3, 4):
         raise ImageError(
-            f"A picture with {picture.ndim - 1} spatial axes cannot be shown: give one with 2 or 3."
+            f"A picture with {counted(picture.ndim - 1, 'spatial axis')} cannot be shown: give one with 2 or 3."
         )
     if picture.shape[0] not in (1, 3):
         picture = np.rint(picture.mean(axis=0, keepdims=True)).astype(np.uint8)

@@ -26,7 +26,7 @@ from vislib.probe import LOGITS, Layer, holds_most
 from vislib.reading import Reading
 from vislib.running import run
 from vislib.standardisation import Standardisation
-from vislib.words import told_apart
+from vislib.words import counted, told_apart
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
@@ -129,8 +129,8 @@ class Network:
         )
         if len(spacing) not in (0, len(shape) - 1):
             raise NetworkError(
-                f"{name} was given spacing {tuple(spacing)}, but its images have {len(shape) - 1} spatial "
-                "axes; give one number (mm) an axis or leave it out."
+                f"{name} was given spacing {tuple(spacing)}, but its images have "
+                f"{counted(len(shape) - 1, 'spatial axis')}; give one number (mm) an axis or leave it out."
             )
         where = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
         return cls(
@@ -307,7 +307,7 @@ class Network:
         classes = self.layers[LOGITS].channels
         if self.labels and len(self.labels) != classes:
             raise NetworkError(
-                f"{self.name} was given {len(self.labels)} labels but puts out {classes} classes; "
+                f"{self.name} was given {counted(len(self.labels), 'label')} but puts out {counted(classes, 'class')}; "
                 "give one label a class or none."
             )
 

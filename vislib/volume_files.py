@@ -19,6 +19,7 @@ from vislib.images import printable
 from vislib.volume import Volume, as_own, check_grid, degrees_oblique, turned
 from vislib.volume_archive import unzipped
 from vislib.volume_formats import WANTED, Block, Opened, Source, find
+from vislib.words import counted
 
 AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of all
 _COMMENT = 6  # NIfTI-1's code of a header extension that is a text
@@ -159,4 +160,6 @@ def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
     value = low if 0 < low <= high or low <= high < 0 else 0.0
     for part in data:
         part[~np.isfinite(part)] = value
-    return [f"{count} voxels that held no finite number were set to {value:g}."]
+    return [
+        f"{counted(count, 'voxel')} that held no finite number {'was' if count == 1 else 'were'} set to {value:g}."
+    ]

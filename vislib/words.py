@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def counted(number: int, noun: str) -> str:
     """The number with its noun: "1 class", "3 classes"."""
-    return f"{number} {noun if number == 1 else plural or _plural(noun)}"
+    return f"{number} {noun if number == 1 else _plural(noun)}"
+
+
+def were(number: int, noun: str) -> str:
+    """The number with its noun and verb: "1 unit was", "3 units were"."""
+    return f"{counted(number, noun)} {'was' if number == 1 else 'were'}"
 
 
 def _plural(noun: str) -> str:
+    if noun.endswith("is"):
+        return f"{noun[:-2]}es"
     if noun.endswith(("s", "x", "z", "ch", "sh")):
         return f"{noun}es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vislib.errors import AscentError
+from vislib.words import counted
 
 
 class ImageKey(enum.Enum):
@@ -158,7 +159,8 @@ def resolve_position(
 def _pick(output: Float[Tensor, "n units *spatial"], units: tuple[int, ...]) -> Float[Tensor, "n *spatial"]:
     if len(units) != len(output):
         raise AscentError(
-            f"The objective names {len(units)} units for {len(output)} images; give one unit for each image."
+            f"The objective names {counted(len(units), 'unit')} for {counted(len(output), 'image')}; give one unit for "
+            "each image."
         )
     rows = torch.arange(len(units), device=output.device)
     # The objective is summed in float32 also where the network ran in bfloat16.

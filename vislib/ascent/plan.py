@@ -13,6 +13,7 @@ from vislib.ascent.presets import Preset, check_together, default_preset, find_p
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.receptive import crop_for
+from vislib.words import counted, were
 
 MAX_SIZE = 4096  # pixels an axis: beyond it a typing error is likelier than a wish
 Presets = str | Preset | Sequence[Preset] | None
@@ -157,7 +158,8 @@ def _rows(
         chosen = chosen * len(presets)
     if len(chosen) != len(presets):
         raise AscentError(
-            f"{len(presets)} presets were given for {len(chosen)} units; give one preset, or one for each unit."
+            f"{were(len(presets), 'preset')} given for {counted(len(chosen), 'unit')}; give one preset, or one for "
+            "each unit."
         )
     check_together(presets)
     return chosen, presets

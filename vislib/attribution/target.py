@@ -12,6 +12,7 @@ from torch import Tensor
 from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.probe import LOGITS
+from vislib.words import counted
 
 Units = int | tuple[int, ...]
 
@@ -46,8 +47,8 @@ class Target:
             )
         if self.position is not None and len(self.position) != len(layer.spatial):
             raise AttributionError(
-                f"{layer.name} was given position {self.position}; it has {len(layer.spatial)} spatial axes, "
-                "so give one index an axis or none."
+                f"{layer.name} was given position {self.position}; it has "
+                f"{counted(len(layer.spatial), 'spatial axis')}, so give one index an axis or none."
             )
         return replace(self, layer=layer.name, unit=unit, against=against)
 
@@ -144,6 +145,7 @@ def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, 
     several = (units,) * n if isinstance(units, int) else tuple(units)
     if len(several) != n:
         raise AttributionError(
-            f"{len(several)} units of {layer} were given for {n} images; give one unit for all or one for each."
+            f"{counted(len(several), 'unit')} of {layer} {'was' if len(several) == 1 else 'were'} given for "
+            f"{counted(n, 'image')}; give one unit for all or one for each."
         )
     return network.check_units(layer, several)

@@ -22,6 +22,7 @@ from vislib.evaluation.localisation import mass_accuracy, pointing_game, rank_ac
 from vislib.evaluation.road import road
 from vislib.evaluation.sanity import cascade, compare, overall_similarity, random_network
 from vislib.network import Network
+from vislib.words import counted
 
 BATCH = (
     10  # images that are asked about at once: progress shows, and maps of many noisy copies fit into memory
@@ -193,8 +194,8 @@ class _Work:
         """Sentences for the top of the table."""
         effort = self.effort
         return [
-            f"Network {self.network.name} ({self.network.fingerprint}), {len(self.images)} images, explained for "
-            f"their true class; wrongly classified ones are in. {self._accuracy()}",
+            f"Network {self.network.name} ({self.network.fingerprint}), {counted(len(self.images), 'image')}, "
+            f"explained for their true class; wrongly classified ones are in. {self._accuracy()}",
             f"The objects cover {self.masks.mean():.1%} of the images.",
             f"Deletion and insertion in {effort.steps} steps on the first {effort.of('removal')} images, ROAD on the "
             f"first {effort.of('road')}, random weights on {effort.of('random')}, the cascade of random layers on "

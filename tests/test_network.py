@@ -518,7 +518,7 @@ def test_images_that_do_not_fit(shape: tuple[int, ...]) -> None:
         ),
         (
             {"mean": (0.1, 0.2)},
-            r"mean \(0.1, 0.2\); it must be one finite number, or one for each of the 1 channels",
+            r"mean \(0.1, 0.2\); it must be one finite number, or one for each channel \(of 1\)",
         ),
         ({"std": (float("nan"),)}, "std"),
         ({"std": (0.0,)}, r"std \(0.0,\); every number of it must be above 0"),

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vislib.errors import NetworkError
-from vislib.words import counted
 
 ORDERS = ("RGB", "BGR")
 UNIT = (0.0, 1.0)
@@ -45,8 +44,8 @@ class Standardisation:
         for what, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, count) or not all(math.isfinite(value) for value in values):
                 raise NetworkError(
-                    f"{name} was given {what} {tuple(values)}; it must be one finite number, or one for each of "
-                    f"{counted(count, 'channel')}."
+                    f"{name} was given {what} {tuple(values)}; it must be one finite number, or "
+                    f"one for each channel (of {count})."
                 )
         if any(s <= 0 for s in std):
             raise NetworkError(f"{name} was given std {tuple(std)}; every number of it must be above 0.")

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from vislib.attribution import Target, attribute, outcomes
 from vislib.errors import AttributionError, NetworkError
-from vislib.evaluation import check, verdict
+from vislib.evaluation import Asked, check, verdict
 from vislib.evaluation.faithfulness import deletion, insertion
 from vislib.evaluation.road import road
+from vislib.evaluation.table import Effort, measure
 from vislib.head import NOT_FINITE, Head, percent, plain
 from vislib.network import Network
 
@@ -293,6 +294,7 @@ def test_scores_that_are_not_finite_are_not_measured() -> None:
         # Small for noise, large for other pictures.
         (lambda: Known(torch.tensor([-30.0]), torch.tensor([60.0])), {"labels": ("age",)}, "score", "value"),
         (lambda: known(1), {"unit": "years"}, "score", ""),
+        (lambda: EndsWith(nn.Softmax(1), 1), {"labels": ("ill",)}, "score", "always 1"),
         (lambda: known(end=by_hand), {}, "probabilities", "add up to 1"),
         (lambda: EndsWith(nn.Sigmoid()), {}, "probabilities", "sigmoid"),
         (lambda: known(end=lambda y: 1 / (1 + torch.exp(-y))), {}, "softmax", "between 0 and 1"),
@@ -305,7 +307,7 @@ def test_what_is_inferred_is_said(
     assert network.head.kind == kind
     assert network.head.said == (word == "")
     assert word in network.head.note
-    assert network.head.note == "" or "head =" in network.head.note
+    assert network.head.note == "" or "head =" in network.head.note or word == "always 1"
 
 
 @pytest.mark.parametrize(
@@ -351,6 +353,7 @@ Pair = namedtuple("Pair", "maps scores")
         (lambda y: {"maps": y.flip(1), "scores": y}, "scores"),
         (lambda y: {"maps": y.flip(1), "logits": y}, None),
         (lambda y: {"logits": y, "loss": y.mean()}, None),
+        (lambda y: (y, y, y.argmax(1)), None),
         (lambda y: (None, y, 3), None),
         (lambda y: Answer(y.flip(1), y), "scores"),
         (lambda y: Pair(y.flip(1), y), "scores"),
@@ -415,6 +418,39 @@ def test_words_of_outcomes() -> None:
     assert Target((1,), against=(2,), opposite=True).words(network) == "not class 1 rather than class 2"
     with pytest.raises(AttributionError, match="against itself"):
         Target(1, against=1).checked(network, 1)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("softmax", "Accuracy on them: {right:.1%}"),
+        ("sigmoid", "above 50 %, in: {right:.1%}"),
+        ("score", "output is a value"),
+    ],
+)
+def test_a_table_measures_what_the_head_means(head: str, said: str) -> None:
+    module, pictures = known(), images(6)
+    network = open_(module, head=head)
+    classes, masks = [0, 1, 2, 0, 1, 2], np.zeros((6, SIZE, SIZE), bool)
+    masks[:, :3, :3] = True
+    with torch.no_grad():
+        values = network.head.values(module.logits(pictures))
+        removed = network.head.values(module.logits(torch.zeros(1, 1, SIZE, SIZE)))[0].numpy()
+    own = values.numpy()[np.arange(6), classes]
+    right = (values.numpy().argmax(1) == classes if head == "softmax" else own > 0.5).mean()
+    steps = measure(
+        network, pictures, classes, masks, [Asked("Saliency")], effort=Effort(6, steps=1, sanity=1)
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            table = end.value
+            break
+    assert said.format(right=right) in " ".join(table.facts)
+    # In one step: the mean of what is said of the whole image and of the empty one.
+    ends = own + removed[classes] if head != "score" else 1 + np.where(own > removed[classes], 0, 2)
+    np.testing.assert_allclose(table.rows[0].values["deletion"], ends / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize(

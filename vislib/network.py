@@ -308,7 +308,11 @@ class Network:
         if self.labels and len(self.labels) != classes:
             raise NetworkError(
                 f"{self.name} was given {counted(len(self.labels), 'label')} but puts out {counted(classes, 'class')}; "
-                "give one label a class or none."
+                + (
+                    "give the one that a large output means, such as 'ill'; its opposite needs no label."
+                    if classes == 1
+                    else "give one label a class or none."
+                )
             )
 
     def _most_telling(self) -> str:

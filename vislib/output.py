@@ -132,11 +132,11 @@ def item(output: Any, key: Key | None) -> Tensor | None:
 
 def choose(name: str, output: Any, key: Key | None, batch: int) -> Key | None:
     """The key of the scores in the answer to `batch` images; raises NetworkError where it would be a guess."""
-    found = {
-        path: tensor
-        for path, tensor in items(output)
-        if tensor.is_floating_point() and tensor.ndim >= 1 and tensor.shape[0] == batch
-    }
+    found: dict[str, Tensor] = {}
+    for path, tensor in items(output):
+        known = any(tensor is other for other in found.values())
+        if tensor.is_floating_point() and tensor.ndim >= 1 and tensor.shape[0] == batch and not known:
+            found[path] = tensor
     if key is not None:
         if item(output, key) is None:
             raise NetworkError(
@@ -299,6 +299,13 @@ def _guessed(seen: Evidence, labelled: bool) -> Head:
             said=False,
             note="Softmax assumed: the classes share 100 %. Where each is a finding of its own, say "
             f'head = "sigmoid", where they are values head = "score" ({HOW}).{between}',
+        )
+    if ENDINGS.get(seen.ending):
+        return Head(
+            "score",
+            said=False,
+            note="The network ends with a softmax over one unit, which is always 1: its output says nothing of an "
+            "image.",
         )
     largest = float(seen.values.abs().max()) if seen.finite else float("inf")
     if labelled and largest <= LOGIT:

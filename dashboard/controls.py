@@ -8,12 +8,14 @@ from bokeh.models import Button, Column, Div, GridBox, NumericInput, Row, Select
 
 from dashboard import styles
 from dashboard.parameter_input import parameter_input
+from dashboard.pictured import about_size, short
 from dashboard.run import Run
 from dashboard.workspace import Workspace
 from vislib.ascent import PARAMETERS, PRECISIONS, PRESETS, Parameter, Preset
 from vislib.errors import VislibError
 
-_SIZES = ("own", "64", "96", "128", "160", "224", "299")
+_OWN = "own"  # the network's own image size
+_SIDES = (64, 96, 128, 160, 224, 299)
 _ESSENTIAL = ("steps", "lr", "max_lr")  # shown first; the others stand in PARAMETERS' order
 
 
@@ -26,6 +28,7 @@ class Controls:
         self._workspace = workspace
         self._showing = False
         self._inputs: dict[str, NumericInput | Select] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}  # what the options of the image size mean
         self.preset = Select(
             name="preset-select",
             title="preset",
@@ -49,8 +52,8 @@ class Controls:
         self.size = Select(
             name="image-size",
             title="image size",
-            options=[*_SIZES],
-            value="own",
+            options=[_OWN],
+            value=_OWN,
             stylesheets=[styles.FIELD],
             width=82,
             margin=(0, 8, 0, 0),
@@ -116,23 +119,25 @@ class Controls:
         self.precision.on_change("value", self._plain_changed)
         self.start.on_click(start)
         self.search.on_click(lambda: search(int(self.draws.value)))
-        workspace.listen("preset", self._show_preset)
-        workspace.listen("seed size precision", self._show_plain)
+        workspace.listen("preset size network layer", self._show_preset)
+        workspace.listen("preset seed size precision network layer", self._show_plain)
 
     def _preset_chosen(self, _attr: str, _old: str, new: str) -> None:
         if not self._showing and new in PRESETS:
-            self._workspace.change(preset=PRESETS[new])
+            self._workspace.choose_preset(PRESETS[new])
 
     def _plain_changed(self, _attr: str, _old: Any, _new: Any) -> None:
-        if self._showing:
+        if self._showing or self._workspace.preset is None:
             return
-        size = None if self.size.value not in _SIZES[1:] else int(self.size.value)
         precision = self.precision.value if self.precision.value in PRECISIONS else PRECISIONS[0]
         seed = self.seed.value if isinstance(self.seed.value, int) and 0 <= self.seed.value < 2**31 else 0
-        self._workspace.change(seed=seed, size=size, precision=precision)
+        size = self._sizes.get(self.size.value)
+        self._workspace.change(seed=seed, precision=precision)
+        if size is not None:
+            self._workspace.choose_size(size)
 
     def _parameter_changed(self, parameter: Parameter, value: Any) -> None:
-        preset = self._workspace.now.preset
+        preset = self._workspace.preset
         if self._showing or preset is None:
             return
         try:
@@ -140,7 +145,7 @@ class Controls:
                 raise VislibError(
                     f"{parameter.name} was left empty; it stays at {getattr(preset, parameter.name)}."
                 )
-            self._workspace.change(preset=preset.changed(**{parameter.name: value}))
+            self._workspace.choose_preset(preset.changed(**{parameter.name: value}))
         except VislibError as error:
             self._workspace.notify(str(error), "warning")
             self._show_preset()
@@ -150,24 +155,32 @@ class Controls:
         self._showing = True
         try:
             self.seed.value = now.seed
-            size = "own" if now.size is None else str(now.size)
-            if size not in self.size.options:
-                self.size.options = [*self.size.options, size]
-            self.size.value = size
             self.precision.value = now.precision
+            if self._workspace.preset is not None:
+                self._show_size(self._workspace.size_for(self._workspace.preset))
         finally:
             self._showing = False
 
+    def _show_size(self, size: tuple[int, ...]) -> None:
+        own = tuple(self._workspace.network.input_shape[1:])
+        sizes = [own, *((side,) * len(own) for side in _SIDES)]
+        self._sizes = {_OWN if one == own else short(one): one for one in (*sizes, size)}
+        label = f"{own[0]} (own)" if len(set(own)) == 1 else _OWN
+        self.size.options = [(value, label if value == _OWN else value) for value in self._sizes]
+        self.size.value = _OWN if size == own else short(size)
+
     def _show_preset(self) -> None:
-        preset = self._workspace.now.preset
+        preset = self._workspace.preset
         if preset is None:
             return
         self._showing = True
         try:
-            known = preset.name in PRESETS
-            self.preset.options = [*PRESETS] if known else [*PRESETS, preset.name]
-            self.preset.value = preset.name
-            self.about.text = _about(preset)
+            known = PRESETS.get(preset.name)
+            # A stored run may have climbed with other values of a preset than are in use now.
+            name = preset.name if known in (preset, None) else f"{preset.name} (as stored)"
+            self.preset.options = [*PRESETS] if known == preset else [*PRESETS, name]
+            self.preset.value = name
+            self.about.text = _about(preset, self._workspace)
             self._show_parameters(preset)
         finally:
             self._showing = False
@@ -205,6 +218,7 @@ class Controls:
         self.hint.visible = pending
 
 
-def _about(preset: Preset) -> str:
+def _about(preset: Preset, workspace: Workspace) -> str:
     source = f" <span>({escape(preset.source)})</span>" if preset.source else ""
-    return f"{escape(preset.description)}{source}"
+    size = about_size(workspace.network, workspace.now.layer, preset, workspace.size_for(preset))
+    return f"{escape(preset.description)}{source}{f'. {size}' if size else ''}"

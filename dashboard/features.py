@@ -76,7 +76,7 @@ class Features:
     ) -> dict[str, Any] | None:
         """The spec that the choices name, for these units of the layer; `preset` in place of the chosen one."""
         now = self._workspace.now
-        preset = preset or now.preset
+        preset = preset or self._workspace.preset
         if preset is None:
             return None
         return ascent_spec(
@@ -85,7 +85,7 @@ class Features:
             units,
             preset,
             seed=now.seed,
-            size=now.size,
+            size=self._workspace.size_for(preset if isinstance(preset, Preset) else preset[0]),
             precision=now.precision,
         )
 

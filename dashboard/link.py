@@ -13,7 +13,7 @@ from dashboard.inputs import Awaited, Choice
 from dashboard.orientation import ORIENTATIONS
 from dashboard.services import Services
 from dashboard.workspace import Workspace
-from vislib.ascent import PARAMETERS, PRESETS, Preset, default_preset
+from vislib.ascent import PARAMETERS, PRESETS, Preset, default_preset, default_size
 from vislib.attribution import Target
 from vislib.errors import VislibError
 from vislib.images import FITS
@@ -86,14 +86,18 @@ class Link:
             self._drop(_OF_NETWORK)  # a person chose another one meanwhile
         layer, unit = self._layer_and_unit(network)
         self._take_input()
-        found: dict[str, Any] = {"layer": layer, "unit": unit, "preset": self._preset(network)}
+        preset, default = self._preset(), default_preset(network, layer)
+        chosen = None if preset == default else preset
+        found: dict[str, Any] = {"layer": layer, "unit": unit, "preset": chosen}
         if self._asked.seed is not None:
             found["seed"] = self._asked.seed
         size = self._asked.size
         if size is not None and not _SMALLEST <= size <= _LARGEST:
             self._warn(f"The link's image size {size} cannot be: give {_SMALLEST} to {_LARGEST} pixels.")
             size = None
-        return found | {"size": size}
+        sizes = None if size is None else (size,) * len(network.input_shape[1:])
+        usual = default_size(network, layer, preset or default)
+        return found | {"size": None if sizes == usual else sizes}
 
     def opened(self, network: Network) -> str | None:
         """Explain what the link names, at once or when its file has come; the id of the run that it names."""
@@ -122,13 +126,14 @@ class Link:
             self._warn(str(error))
         return layer, 0
 
-    def _preset(self, network: Network) -> Preset:
+    def _preset(self) -> Preset | None:
+        """The preset that the link names, else the one that was chosen by hand; None: each layer's default."""
         asked = self._asked
         if asked.preset is None:
-            return self._workspace.now.preset or default_preset(network)
+            return self._workspace.now.preset
         if asked.preset not in PRESETS:
             self._warn(f"There is no preset {asked.preset!r}; the presets are {', '.join(PRESETS)}.")
-            return self._workspace.now.preset or default_preset(network)
+            return self._workspace.now.preset
         preset = PRESETS[asked.preset]
         try:
             return changed(preset, asked.changes or "")
@@ -192,9 +197,10 @@ class Link:
             "unit": now.unit,
             "tab": now.tab,
         }
-        said |= {"seed": now.seed or None, "size": now.size, "run": now.opened}
-        if now.preset is not None:
-            said |= described(now.preset)
+        said |= {"seed": now.seed or None, "run": now.opened}
+        if (preset := self._workspace.preset) is not None:
+            said |= described(preset)
+            said["size"] = self._side(now.network, self._workspace.size_for(preset))
         if (awaited := now.awaited) is not None and self._held is not None:
             network, asked = self._held
             names = _OF_PLACE if network is not now.network else (*_OF_PLACE, *_OF_INPUT, "explain")
@@ -207,6 +213,11 @@ class Link:
         if not self._workspace.radiological:
             said["orientation"] = now.orientation
         return address.write(Address(**said))
+
+    def _side(self, network: Network, size: tuple[int, ...]) -> int | None:
+        """The side of square images, where it is chosen or not the network's own."""
+        plain = self._workspace.now.size is None and size == tuple(network.input_shape[1:])
+        return None if plain or len(set(size)) > 1 else size[0]
 
 
 def _target(target: Target) -> dict[str, Any]:
@@ -260,7 +271,9 @@ def described(preset: Preset) -> dict[str, str]:
         name: getattr(preset, name) for name in PARAMETERS if getattr(preset, name) != getattr(base, name)
     }
     if "optimiser" in differ:
-        differ["lr"] = preset.lr  # which another optimiser would change with itself
+        differ["lr"] = preset.lr  # which another optimiser would change with itself, ...
+    if "parametrisation" in differ:
+        differ["spectrum_divisor"] = preset.spectrum_divisor  # ... as another parametrisation this
     text = ",".join(f"{name}:{value}" for name, value in differ.items())
     return {"preset": base.name, "changes": text}
 

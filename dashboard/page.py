@@ -25,7 +25,7 @@ from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.volume_panel import VolumePanel
 from dashboard.workspace import Choices, Workspace
-from vislib.ascent import Preset, ascend, fast_available
+from vislib.ascent import Preset, ascend, default_preset, default_size, fast_available
 from vislib.errors import VislibError
 from vislib.network import Network
 from vislib.store import StoredRun
@@ -242,7 +242,10 @@ class Page:
             run.start()
         name = self._services.name_of(network)
         preset = stored.spec["preset"]
+        # Rows of a random search have a preset each; what is chosen stays, and its size is theirs.
         chosen = self.workspace.now.preset if isinstance(preset, list) else Preset.from_dict(preset)
+        first = Preset.from_dict(preset[0] if isinstance(preset, list) else preset)
+        size = tuple(stored.spec["size"] or network.input_shape[1:])
         self.workspace.change(
             network_name=name,
             network=network,
@@ -250,9 +253,9 @@ class Page:
             layer=run.layer,
             unit=unit if unit in run.units else run.units[0],
             opened=run.id,
-            preset=chosen,
+            preset=None if chosen == default_preset(network, run.layer) else chosen,
             seed=stored.spec["seed"],
-            size=stored.spec["size"],
+            size=None if size == default_size(network, run.layer, first) else size,
             precision=stored.spec["precision"],
         )
         self.tabs.active = _TABS.index(tab)

@@ -23,11 +23,14 @@ def describe(run: Run) -> str:
             words += [f"{run.rate:.0f} steps/s" if run.rate >= 9.5 else f"{run.rate:.1f} steps/s"]
             words += [f"{_duration((run.steps - step) / run.rate)} left"]
         return " | ".join(words)
+    done = f"done, {counted(run.steps, 'step')}"
+    if step < run.steps:
+        done = f"done at step {step} of {run.steps}: no unit rose any more"
     says = {
         "new": "not started: press Start",
         "queued": "waiting for its turn",
         "paused": f"paused at step {step} / {run.steps}",
-        "done": f"done, {counted(run.steps, 'step')}",
+        "done": done,
         "cancelled": f"stopped at step {step} / {run.steps}",
         "failed": f"failed at step {step}: {run.error or 'the reason was not kept'}",
         "interrupted": f"interrupted at step {step} / {run.steps}: press Resume",

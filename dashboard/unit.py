@@ -24,6 +24,7 @@ from bokeh.plotting import figure
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
+from dashboard.pictured import objective_of
 from dashboard.run import Run
 from dashboard.unit_planes import part_letters
 from vislib import display
@@ -34,6 +35,10 @@ _ACCENT, _BEST, _ARGMAX = "#1f9e8c", "#d9921f", "#8d6bd1"
 _PATIENCE = 0.1  # seconds that one update may take for cutting volumes; the next one goes on
 _AXES = "xyz"
 _CUTS = [(plane, _AXES[axis]) for plane, axis in zip(display.PLANES, display.ACROSS, strict=True)]
+_LOOKS = (
+    "Share of the newest picture's values that are at black or white, and the difference of neighbouring pixels in "
+    "standard deviations: 1.41 is noise, 0 is flat."
+)
 _SPEEDS = {"slow": 0.3, "normal": 1.0, "fast": 2.5}
 _JUMPS = {
     "first": ("First", "The start image"),
@@ -363,7 +368,19 @@ def _distance(step: int, looked_at: list[int]) -> tuple[bool, int]:
 
 def _describe(cell: Cell, score: float, step: int) -> str:
     silent = " · <b style='color:var(--warm)'>never fired</b>" if cell.silent() else ""
-    return f"<b>{_called(cell.run, cell.row)}</b> · objective {score:.3g} at step {step}{silent}"
+    latest = cell.run.history.latest
+    neuron = "" if latest is None else objective_of(cell.run.network, cell.run.spec, latest.images.shape[2:])
+    said = [f"<b>{_called(cell.run, cell.row)}</b>", *([neuron] if neuron else [])]
+    return f"{' · '.join([*said, f'objective {score:.3g} at step {step}'])}{silent}{_looks(cell)}"
+
+
+def _looks(cell: Cell) -> str:
+    """Saturation and sharpness of the newest picture, where the run noted them."""
+    latest = cell.run.history.latest
+    if latest is None or "saturated" not in latest.numbers or "sharpness" not in latest.numbers:
+        return ""
+    share, sharp = float(latest.numbers["saturated"][cell.row]), float(latest.numbers["sharpness"][cell.row])
+    return f" <span title='{escape(_LOOKS)}'>· {share:.0%} saturated · sharpness {sharp:.2f}</span>"
 
 
 def _called(run: Run, row: int) -> str:

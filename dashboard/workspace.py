@@ -8,7 +8,7 @@ from typing import Any
 from dashboard.inputs import Awaited, Choice, Input
 from dashboard.orientation import RADIOLOGICAL
 from dashboard.scans import Scan
-from vislib.ascent import Preset
+from vislib.ascent import Preset, default_preset, default_size
 from vislib.attribution import Target
 from vislib.network import Network
 
@@ -30,9 +30,9 @@ class Choices:
     page: int = 0
     page_size: int = 16
     sort: str = SORTS[0]
-    preset: Preset | None = None
+    preset: Preset | None = None  # chosen by hand; None: the layer's default
     seed: int = 0
-    size: int | None = None  # side of the image in pixels; None: the network's own
+    size: tuple[int, ...] | None = None  # of the image, in pixels an axis, by hand; None: the layer's default
     precision: str = "exact"
     tab: str = "Features"
     awaited: Awaited | None = None  # the upload that a link names and that is still to come
@@ -98,6 +98,32 @@ class Workspace:
         """The network that is open; only asked for when there is one."""
         assert self.now.network is not None
         return self.now.network
+
+    @property
+    def preset(self) -> Preset | None:
+        """The preset that Start means: the chosen one, else the layer's default; None where no layer is open."""
+        if self.now.preset is not None or self.now.network is None or not self.now.layer:
+            return self.now.preset
+        return default_preset(self.now.network, self.now.layer)
+
+    def size_for(self, preset: Preset) -> tuple[int, ...]:
+        """The image size that Start means with this preset, in pixels an axis."""
+        default = default_size(self.network, self.now.layer, preset)
+        # First layers show what a neuron sees, whatever size was chosen for others.
+        alone = self.now.preset is None and preset.objective == "neuron"
+        return default if alone or self.now.size is None else self.now.size
+
+    def choose_preset(self, preset: Preset) -> None:
+        """Take a preset for all layers; the layer's default is no choice: other layers keep theirs."""
+        known = self.now.network is not None and self.now.layer
+        default = default_preset(self.network, self.now.layer) if known else None
+        self.change(preset=None if preset == default else preset)
+
+    def choose_size(self, size: tuple[int, ...]) -> None:
+        """Take an image size for all layers; the layer's default is no choice."""
+        assert self.preset is not None
+        default = default_size(self.network, self.now.layer, self.preset)
+        self.change(size=None if size == default else size)
 
     def units_of_page(self) -> tuple[int, ...]:
         """Units of the chosen layer on the chosen page, in their own order."""

@@ -34,7 +34,10 @@ from vislib.network import Network
 from vislib.receptive import crop_for
 
 DIMS = [2, 3]
-NUMBERS = {"gradient_norm", "norm", "distance", "std", "argmax", "became_argmax", "alive"}
+NUMBERS = {
+    *("gradient_norm", "norm", "distance", "std", "saturated", "sharpness"),
+    *("argmax", "became_argmax", "alive"),
+}
 
 
 @pytest.fixture(scope="module", params=DIMS)

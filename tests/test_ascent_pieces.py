@@ -164,9 +164,11 @@ def test_draws_stay_in_range_and_depend_on_seed_and_step_alone() -> None:
 
 
 @pytest.mark.parametrize("size", [*SIZES, (8, 8)])
-@pytest.mark.parametrize("mean", [(0.3,), (0.485, 0.456, 0.406)])
-def test_fourier_is_numpys_irfftn(size: tuple[int, ...], mean: tuple[float, ...]) -> None:
-    preset = Preset("x", parametrisation="fourier", spectrum_decay=1.2, spectrum_sd=0.5)
+@pytest.mark.parametrize(("mean", "divisor"), [((0.3,), 1.0), ((0.3,), 4.0), ((0.485, 0.456, 0.406), 4.0)])
+def test_fourier_is_numpys_irfftn(size: tuple[int, ...], mean: tuple[float, ...], divisor: float) -> None:
+    preset = Preset(
+        "x", parametrisation="fourier", spectrum_decay=1.2, spectrum_sd=0.5, spectrum_divisor=divisor
+    )
     fourier = Fourier(preset, size, mean_of(mean, len(size)))
     parameters = fourier.start([4, 7], seed=1)
     got = fourier.images(parameters).numpy()
@@ -179,7 +181,7 @@ def test_fourier_is_numpys_irfftn(size: tuple[int, ...], mean: tuple[float, ...]
             for place in np.ndindex(*spectrum.shape):
                 f = [k / n if k <= n // 2 else (k - n) / n for k, n in zip(place, size, strict=True)]
                 spectrum[place] /= max(math.hypot(*f), 1 / max(size)) ** 1.2
-            channels.append(np.fft.irfftn(spectrum, size, axes=range(len(size)), norm="ortho"))
+            channels.append(np.fft.irfftn(spectrum, size, axes=range(len(size)), norm="ortho") / divisor)
         stacked = np.stack(channels)
         if len(mean) == 3:
             stacked = np.tensordot(COLOUR_CORRELATION, stacked, 1)

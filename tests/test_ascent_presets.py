@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vislib.ascent import DEFAULT_PRESET, PARAMETERS, PRESETS, Preset, random_search
+from vislib.ascent import PARAMETERS, PRESETS, Preset, random_search
 from vislib.errors import AscentError
 
 
@@ -13,10 +13,6 @@ def test_parameters_and_fields_are_the_same_set() -> None:
     fields = {field.name for field in dataclasses.fields(Preset)} - {"name", "description", "source"}
     assert fields == set(PARAMETERS)
     assert all(parameter.description and name == parameter.name for name, parameter in PARAMETERS.items())
-
-
-def test_the_default_is_a_preset() -> None:
-    assert DEFAULT_PRESET in PRESETS
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_two_steps_side_by_side(opened: Visit) -> None:
     opened.set("history-slider", "value", 10)
     opened.press("compare")
     opened.until("m('unit-image').compare == 10")
-    opened.set("history-slider", "value", 100)
+    opened.set("history-slider", "value", 60)
     opened.page.wait_for_timeout(200)
     both = canvas(opened, "unit-image")
     opened.press("compare")
@@ -216,13 +216,13 @@ def test_two_steps_side_by_side(opened: Visit) -> None:
 
 def test_the_slider_moves_the_whole_mosaic_where_asked(opened: Visit) -> None:
     opened.state("done")
-    opened.until("m('feature-source').get_array('step').every((step) => step == 256)")
+    opened.until("m('feature-source').get_array('step').every((step) => step == 64)")
     opened.press("scrub-mosaic")
     opened.until("m('scrub-mosaic').active")
     opened.set("history-slider", "value", 30)
     opened.until("m('feature-source').get_array('step').every((step) => step <= 30 && step > 20)")
     opened.press("scrub-mosaic")
-    opened.until("m('feature-source').get_array('step').every((step) => step == 256)")
+    opened.until("m('feature-source').get_array('step').every((step) => step == 64)")
 
 
 def test_arrows_move_the_choice_and_space_pauses(opened: Visit) -> None:

@@ -67,12 +67,12 @@ def test_two_browsers_share_a_job_and_nobody_is_needed_for_it_to_end(
 
 def test_runs_come_back_after_a_restart_and_can_be_resumed(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path, *words(tmp_path)) as server, visit(browser, server.url()) as page:
-        page.state("done, 256 steps")
+        page.state("done, 64 steps")
         scores = page.column("feature-source", "score")
         start_long(page)
         page.page.wait_for_timeout(3000)
     with serve(tmp_path, *words(tmp_path)) as server, visit(browser, server.url()) as page:
-        page.state("done, 256 steps")
+        page.state("done, 64 steps")
         page.live()
         assert "idle" in page.text("jobs")
         assert page.column("feature-source", "score") == pytest.approx(scores)

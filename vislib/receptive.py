@@ -15,7 +15,7 @@ from vislib.errors import NetworkError
 from vislib.network import Layer, Network, ReceptiveField
 from vislib.relu import PASS, ReluRule
 
-__all__ = ["Crop", "ReceptiveField", "crop_for", "receptive_field"]
+__all__ = ["Crop", "ReceptiveField", "crop_for", "receptive_field", "sees_little"]
 
 # Random inputs whose supports are united: a gradient may happen to be zero at one of them.
 PROBES = 2
@@ -43,6 +43,7 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 Position = tuple[int, ...]
 Span = tuple[tuple[int, int], ...]  # first pixel and the one after the last, for each axis
 _fields: WeakKeyDictionary[Network, dict[tuple[str, Position], ReceptiveField]] = WeakKeyDictionary()
+_little: WeakKeyDictionary[Network, dict[tuple[str, int], bool]] = WeakKeyDictionary()
 _crops: WeakKeyDictionary[Network, dict[tuple[str, Position], "Crop"]] = WeakKeyDictionary()
 
 
@@ -134,6 +135,33 @@ def receptive_field(network: Network, layer: str, position: Sequence[int] | None
     return known_fields[known.name, place]
 
 
+def sees_little(network: Network, layer: str, limit: int) -> bool:
+    """Whether a unit of `layer` has a map and sees at most `limit` pixels on every axis.
+
+    Quicker than `receptive_field`, because a small image tells. Raises NetworkError for an unknown layer.
+    """
+    known = network.layer(layer)
+    known_answers = _little.setdefault(network, {})
+    if (known.name, limit) not in known_answers:
+        known_answers[known.name, limit] = _sees_little(network, known, limit)
+    return known_answers[known.name, limit]
+
+
+def _sees_little(network: Network, layer: Layer, limit: int) -> bool:
+    own = network.input_shape[1:]
+    # A stride is hardly ever longer than what its layer sees.
+    if limit < 1 or not layer.spatial or any(n > limit * s for n, s in zip(own, layer.spatial, strict=True)):
+        return False
+    for sizes in (tuple(min(size, 3 * limit) for size in own), own):
+        try:
+            with _exact_convolutions(network):
+                span = _prober(network, layer, sizes)(None)
+        except (NetworkError, RuntimeError):  # too small for the module, or not to be differentiated
+            continue
+        return all(stop - start <= limit for start, stop in span)
+    return False
+
+
 def _centre(layer: Layer) -> Position:
     return tuple(size // 2 for size in layer.spatial)
 
@@ -169,7 +197,7 @@ def _measure(network: Network, layer: Layer, place: Position) -> ReceptiveField:
     )
 
 
-def _stride(span_at: Callable[[Position], Span], layer: Layer, axis: int, size: int) -> int:
+def _stride(span_at: Callable[[Position | None], Span], layer: Layer, axis: int, size: int) -> int:
     """Seen at the layer's centre, where padding between layers shortens fields least."""
     centre = _centre(layer)
     beside = [centre[axis] + by for by in (1, -1) if 0 <= centre[axis] + by < layer.spatial[axis]]
@@ -187,21 +215,26 @@ def _distance(one: tuple[int, int], other: tuple[int, int], size: int) -> int:
     return abs(one[1] - other[1]) if one[1] < size and other[1] < size else 0
 
 
-def _prober(network: Network, layer: Layer) -> Callable[[Position], Span]:
-    """One forward pass for each random input; the returned function goes back from one position."""
+def _prober(
+    network: Network, layer: Layer, sizes: tuple[int, ...] | None = None
+) -> Callable[[Position | None], Span]:
+    """One forward pass for each random input; the returned function goes back from one position (None: the centre)."""
+    sizes = tuple(network.input_shape[1:]) if sizes is None else sizes
     generator = torch.Generator().manual_seed(0)
     runs: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(PROBES):
-        images = torch.rand(1, *network.input_shape, generator=generator).to(network.device, network.dtype)
+        images = torch.rand(1, network.input_shape[0], *sizes, generator=generator)
+        images = images.to(network.device, network.dtype)
         mix = torch.randn(layer.channels, generator=generator).to(network.device, network.dtype)
         with torch.enable_grad(), _Support():
             output = network.activations(images.requires_grad_(), (layer.name,))[layer.name]
         runs.append((images, output, mix))
 
     @functools.cache
-    def span_at(place: Position) -> Span:
-        seen = torch.zeros(network.input_shape[1:], dtype=torch.bool, device=network.device)
+    def span_at(place: Position | None) -> Span:
+        seen = torch.zeros(sizes, dtype=torch.bool, device=network.device)
         for images, output, mix in runs:
+            place = tuple(size // 2 for size in output.shape[2:]) if place is None else place
             # A random mixture of the channels depends on a pixel wherever one of them does.
             mixed = (_neurons(output, place) * mix).sum()
             (grad,) = torch.autograd.grad(mixed, images, retain_graph=True)

@@ -1,14 +1,14 @@
 """Gradient ascent on the input: the images that drive a network's units most."""
 
 from vislib.ascent.climb import ascend, ascend_spec
+from vislib.ascent.defaults import default_preset, default_size
 from vislib.ascent.evaluation import PRECISIONS, fast_available
 from vislib.ascent.objectives import Objective, channel, l2, neuron, total_variation
 from vislib.ascent.parameters import PARAMETERS, Parameter
 from vislib.ascent.plan import ascent_spec
-from vislib.ascent.presets import DEFAULT_PRESET, PRESETS, Preset, default_preset, find_preset, random_search
+from vislib.ascent.presets import PRESETS, Preset, find_preset, random_search
 
 __all__ = [
-    "DEFAULT_PRESET",
     "PARAMETERS",
     "PRECISIONS",
     "PRESETS",
@@ -20,6 +20,7 @@ __all__ = [
     "ascent_spec",
     "channel",
     "default_preset",
+    "default_size",
     "fast_available",
     "find_preset",
     "l2",

@@ -14,6 +14,8 @@ from vislib.ascent.objectives import Objective
 from vislib.ascent.optimisers import Optimiser
 from vislib.ascent.parametrisations import Fourier, Parametrisation, Pixels, mean_image
 from vislib.ascent.plan import Plan, Presets, Size, make_plan, read_spec
+from vislib.ascent.plateau import Plateau
+from vislib.ascent.quality import saturated, sharpness
 from vislib.ascent.regularisers import regularise
 from vislib.ascent.workers import in_shares
 from vislib.errors import AscentError
@@ -39,7 +41,7 @@ def ascend(
     """Find images that drive `units` of a layer by gradient ascent, all in one batch; yields frames 0 … steps.
 
     `preset` is a name of PRESETS, a Preset, one Preset a unit (which must share parametrisation, optimiser,
-    objective and transforms), or None for `default_preset(network)`. `size` (pixels, one number or one an axis)
+    objective and transforms), or None for `default_preset(network, layer)`. `size` (pixels, one number or one an axis)
     defaults to the network's own. `precision="fast"` runs the network in bfloat16 where `fast_available`, and
     exactly elsewhere: the sum over a page of units stays within 3 % (measured on brain2d), but a single deep unit may
     end in another local maximum, as it may with another seed. `objective` replaces the preset's (its penalties
@@ -48,9 +50,10 @@ def ascend(
 
     Frame k holds the images x_k with their objective (with transforms: of the view of x_k that the network got at
     step k, penalties included) and these numbers, one a unit: gradient_norm ||dS/dx||, norm ||x - mean||, distance
-    ||x - x_0|| and std, all in units of [0, 1] images; argmax, the layer's unit of the largest mean activation (at
-    the position for a neuron); became_argmax, the first step at which that was the unit itself, -1 until then; alive,
-    1 from the first step at which the unit fired (was above 0 anywhere). A neuron climbs on the part of the image
+    ||x - x_0|| and std, all in units of [0, 1] images; saturated and sharpness (see vislib.ascent.quality); argmax, the
+    layer's unit of the largest mean activation (at the position for a neuron); became_argmax, the first step at which
+    that was the unit itself, -1 until then; alive, 1 from the first step at which the unit fired (was above 0
+    anywhere). The climb ends before `steps` where its preset has patience. A neuron climbs on the part of the image
     that it sees, where the size is the network's own.
 
     Arguments are checked at once: raises AscentError or NetworkError in one sentence. While climbing, raises
@@ -100,7 +103,8 @@ class _Climb:
         )
         self._parameters = self._parametrisation.start(plan.units, plan.seed)
         self._first_images = self._parametrisation.images(self._parameters)
-        self._optimiser = Optimiser(plan.presets, self._parameters)
+        self._optimiser = Optimiser(plan.presets, self._parameters, plan.steps)
+        self._plateau = Plateau(len(plan.units), plan.presets[0].patience)
         self._step = 0
         self._became = np.full(len(plan.units), -1, np.int64)
         self._alive = np.zeros(len(plan.units), np.float32)
@@ -111,8 +115,10 @@ class _Climb:
         """Frames from the present step to the last; every one is yielded before its update."""
         while True:
             images, gradient, numbers = self._look()
-            yield self._frame(images, numbers)
-            if self._step >= self._plan.steps:
+            frame = self._frame(images, numbers)
+            yield frame
+            # Noted after the yield: a checkpoint holds what was known before, and the frame is looked at again.
+            if self._plateau.over(frame.scores, self._step) or self._step >= self._plan.steps:
                 return
             moved = self._optimiser.step(images if self._pixels else self._parameters, gradient, self._step)
             if self._pixels:
@@ -161,6 +167,8 @@ class _Climb:
             "norm": norm,
             "distance": (images - self._first_images[rows]).flatten(1).norm(dim=1).cpu().numpy(),
             "std": deviation,
+            "saturated": saturated(images).cpu().numpy(),
+            "sharpness": sharpness(images).cpu().numpy(),
             "argmax": look.argmax.cpu().numpy(),
             "fired": look.fired.cpu().numpy(),
         }
@@ -208,6 +216,7 @@ class _Climb:
                 )
             # What `_frame` noted of this step is noted again, with the same result, when it is recomputed.
             state = {"format": _FORMAT, "step": step, "parameters": self._parameters, **self._optimiser.state}
+            state |= self._plateau.state
             state |= {"became": torch.from_numpy(self._became), "alive": torch.from_numpy(self._alive)}
             buffer = io.BytesIO()
             torch.save({k: v.cpu() if isinstance(v, Tensor) else v for k, v in state.items()}, buffer)
@@ -230,4 +239,5 @@ class _Climb:
             )
         self._parameters = state["parameters"].to(self._parameters)
         self._optimiser.state.update(tensors)
+        self._plateau.restore(state)
         self._became[:], self._alive[:], self._step = became, alive, step

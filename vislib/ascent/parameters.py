@@ -15,6 +15,7 @@ def _parameters() -> dict[str, Parameter]:
     Parameter = functools.partial(parameters.Parameter, error=AscentError)  # noqa: N806 - a class with one argument less
     pixels = {"parametrisation": ("pixels",)}
     fourier = {"parametrisation": ("fourier",)}
+    rate = {"optimiser": ("normalised", "adam", "gradient")}
     rows = [
         Parameter(
             "parametrisation", "choice", 0, 0, "",
@@ -32,7 +33,16 @@ def _parameters() -> dict[str, Parameter]:
         Parameter("steps", "int", 1, 100_000, "steps", "number of updates", scale="log"),
         Parameter(
             "lr", "float", 1e-6, 1e6, "gradient: 0-255 units; adam, normalised: share of the image's range",
-            "learning rate", scale="log", used_when={"optimiser": ("normalised", "adam", "gradient")},
+            "learning rate", scale="log", used_when=rate,
+        ),
+        Parameter(
+            "final_lr", "float", 1e-3, 1, "share of the learning rate",
+            "what the learning rate falls to by the last step, along half a cosine; 1: it stays",
+            scale="log", used_when=rate,
+        ),
+        Parameter(
+            "patience", "int", 0, 100_000, "steps",
+            "the run ends once no unit's objective has risen noticeably for this long; 0: never",
         ),
         Parameter(
             "max_lr", "float", 1e-3, 1e12, "0-255 units", "largest learning rate that progress may take",
@@ -54,6 +64,11 @@ def _parameters() -> dict[str, Parameter]:
         Parameter(
             "spectrum_decay", "float", 0, 3, "", "power of 1/frequency by which the spectrum is scaled",
             used_when=fourier,
+        ),
+        Parameter(
+            "spectrum_divisor", "float", 0.1, 100, "",
+            "what the image is divided by before its colours are correlated and it is squeezed into [0, 1]",
+            scale="log", used_when=fourier,
         ),
         Parameter(
             "l2", "float", 0, 1e3, "objective per squared range of the image",

@@ -72,9 +72,8 @@ class Fourier:
         self._deviation, self._mean, self._canvas = preset.spectrum_sd, mean, tuple(canvas)
         self._axes = tuple(range(2, 2 + len(self._canvas)))
         self._shift = torch.logit(mean.clamp(0.02, 0.98))
-        self._scale = torch.from_numpy(spectrum_scale(self._canvas, preset.spectrum_decay)).to(mean)[
-            ..., None
-        ]
+        scale = spectrum_scale(self._canvas, preset.spectrum_decay) / preset.spectrum_divisor
+        self._scale = torch.from_numpy(scale).to(mean)[..., None]
         self._colour = torch.from_numpy(COLOUR_CORRELATION).to(mean) if mean.shape[1] == 3 else None
 
     def start(self, units: Sequence[int], seed: int) -> Float[Tensor, "n c *frequencies two"]:

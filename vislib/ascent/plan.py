@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vislib.ascent import objectives
+from vislib.ascent.defaults import default_preset
 from vislib.ascent.evaluation import PRECISIONS
 from vislib.ascent.objectives import Objective
 from vislib.ascent.parameters import PARAMETERS
-from vislib.ascent.presets import Preset, check_together, default_preset, find_preset
+from vislib.ascent.presets import Preset, check_together, find_preset
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.receptive import crop_for
@@ -60,7 +61,7 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be checked before the first step; raises AscentError or NetworkError."""
     name = network.layer(layer).name
-    chosen, presets = _rows(network, name, units, _resolve(network, preset))
+    chosen, presets = _rows(network, name, units, _resolve(network, name, preset))
     canvas = _canvas(network, size)
     target: Target | None
     if objective is None:
@@ -137,9 +138,9 @@ def read_spec(network: Network, spec: Mapping[str, Any]) -> Plan:
     return make_plan(network, spec["layer"], spec["units"], preset, **{name: spec[name] for name in names})
 
 
-def _resolve(network: Network, preset: Presets) -> tuple[Preset, ...]:
+def _resolve(network: Network, layer: str, preset: Presets) -> tuple[Preset, ...]:
     if preset is None:
-        return (default_preset(network),)
+        return (default_preset(network, layer),)
     if isinstance(preset, str):
         return (find_preset(preset),)
     return (preset,) if isinstance(preset, Preset) else tuple(preset)

@@ -567,6 +567,42 @@ class Forgetful(nn.Module):
         return self.last(self.kept.mean((2, 3)))
 
 
+RUNNING, GO_ON = threading.Event(), threading.Event()
+
+
+class _Waits(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        RUNNING.set()
+        assert GO_ON.wait(60)
+        return self.conv(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("way", ["twin", "copied"])
+def test_a_copy_that_is_made_while_another_thread_runs_the_module_has_none_of_its_hooks(way: str) -> None:
+    GO_ON.set()
+    network = Network.from_module(_Waits(), (1, 8, 8), device="cpu")
+    image = torch.rand(1, 1, 8, 8)
+    GO_ON.clear()
+    RUNNING.clear()
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            run = pool.submit(network.activations, image, ["conv"])
+            assert RUNNING.wait(60)
+            made = pool.submit(getattr(network, way))
+            with pytest.raises(TimeoutError):  # it waits for the pass to end
+                made.result(0.3)
+        finally:
+            GO_ON.set()
+        copied = made.result()
+        run.result()
+    module = copied.module if isinstance(copied, Network) else copied
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
 def test_a_twin_shares_the_weights_and_runs_at_the_same_time() -> None:
     network = wrap(Forgetful(), mean=(0.3,), std=(0.5,))
     twin = network.twin()

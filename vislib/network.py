@@ -155,11 +155,16 @@ class Network:
         Structure and buffers are copied, since a module may keep things of one forward pass in itself.
         """
         twin = copy.copy(self)
-        twin.module = copy.deepcopy(self.module, {id(p): p for p in self.module.parameters()})
+        twin.module = self.copied({id(p): p for p in self.module.parameters()})
         twin._lock = threading.RLock()
         twin._variants = {}
         twin._captures = twin._find_captures()
         return twin
+
+    def copied(self, memo: dict[int, Any] | None = None) -> nn.Module:
+        """A deep copy of the module; while another thread runs it, its hooks would be copied as well, so not then."""
+        with self._lock:
+            return copy.deepcopy(self.module, memo)
 
     def with_head(self, kind: str, unit: str = "") -> "Network":
         """This very network with its output taken for another kind of value; raises NetworkError where it cannot be."""

@@ -1,6 +1,5 @@
 """Sanity check: a map that explains a network changes when the network's weights are made random, layer by layer."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +73,7 @@ def weighted_layers(network: Network) -> tuple[tuple[str, ...], ...]:
         called.pop(name, None)  # a module called twice counts with its last call
         called[name] = module
 
-    module = _copied(network)
+    module = network.copied()
     handles = [
         part.register_forward_hook(lambda called, _in, _out, name=name: note(name, called))
         for name, part in module.named_modules()
@@ -107,7 +106,7 @@ def cascade(network: Network, *, seed: int = 0, stages: int | None = None) -> It
     groups = weighted_layers(network)
     count = len(groups) if stages is None else max(1, min(stages, len(groups)))
     ends = {round((number + 1) * len(groups) / count) for number in range(count)}
-    module = _copied(network).cpu()
+    module = network.copied().cpu()
     parts = dict(module.named_modules())
     done: set[nn.Parameter] = set()
     for number, group in enumerate(groups, start=1):
@@ -140,12 +139,6 @@ def sanity_steps(
     for number, (name, changed) in enumerate(copies, start=1):
         maps = attribute(changed, images, target, method, layer=layer, seed=seed, **(parameters or {})).values
         yield compare(name, number, len(copies), maps, original)
-
-
-def _copied(network: Network) -> nn.Module:
-    """The module without the hooks of a forward pass that another thread may be at."""
-    with network._lock:
-        return copy.deepcopy(network.module)
 
 
 def _randomise(part: nn.Module, done: set[nn.Parameter], seed: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 from volume_kinds import WRITERS, minc, par
 from volume_making import assert_sentence, nifti, values
 
-from vislib import volume_archive, volume_formats
+from vislib import volume_archive, volume_formats, volume_opened, volume_source
 from vislib.errors import ImageError
 from vislib.volumes import read_volume
 
@@ -91,10 +91,10 @@ def test_what_a_header_promises_must_fit_the_file(tmp_path):
 def test_more_than_the_machine_has_memory_for_is_refused(tmp_path, monkeypatch):
     path = saved(tmp_path / "one.nii", nifti(values((40, 40, 40))))
     assert read_volume(path).data.shape == (40, 40, 40)
-    monkeypatch.setattr(volume_formats, "free_memory", lambda: 40**3 * 8 - 1)
+    monkeypatch.setattr(volume_source, "free_memory", lambda: 40**3 * 8 - 1)
     assert "more than this machine has memory for" in refused(path)
     monkeypatch.undo()
-    assert volume_formats.free_memory() > 1e6
+    assert volume_source.free_memory() > 1e6
     monkeypatch.setattr(volume_formats, "ArrayProxy", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     assert "needs more memory" in refused(path)
 
@@ -120,7 +120,7 @@ def test_gzip_bombs_burst_in_little_memory(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "one.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("one.img", zeros * 30)
         archive.writestr("one.hdr", b"x")
-    monkeypatch.setattr(volume_formats, "UNPACKED", 20_000_000)
+    monkeypatch.setattr(volume_opened, "UNPACKED", 20_000_000)
     monkeypatch.setattr(volume_archive, "UNPACKED", 20_000_000)
     tracemalloc.start()
     try:
@@ -229,4 +229,4 @@ def test_a_volume_of_one_value_is_read_and_says_that_there_is_nothing_to_see(tmp
         assert volume.scaling == f"Every voxel holds {value:g}: there is nothing to see."
         assert volume.window.width == 0
         assert np.isfinite(volume.unit()).all()
-        assert volume.notes == ()
+        assert volume.notes == (volume.scaling,)

@@ -198,9 +198,10 @@ def test_promises_are_checked_before_anything_is_read(folder, monkeypatch):
     assert "not one volume" in refused(folder, nifti(values((1, 1, 1)), dim=[3, -5, 2, 2, 1, 1, 1, 1]))
 
 
-def test_an_affine_that_is_none_is_refused(folder):
+def test_an_affine_that_is_none_is_refused_where_nothing_else_can_be_taken(folder):
     for row in ([0, 0, 0, 0], [1, 0, 0, np.nan], [1e9, 0, 0, 0], [0, 1, 0, 0]):
-        flat = nifti(values((2, 2, 2)), sform_code=1, srow_x=row)
+        pixdim = [1, np.nan, 1, 1, 1, 1, 1, 1]
+        flat = nifti(values((2, 2, 2)), sform_code=1, srow_x=row, pixdim=pixdim)
         assert "does not say where its voxels lie" in refused(folder, flat)
 
 

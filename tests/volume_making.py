@@ -20,6 +20,7 @@ def nifti(data: np.ndarray, affine: np.ndarray | None = None, kind=nib.Nifti1Ima
     """A NIfTI file's bytes; `header` overwrites fields after nibabel has filled them."""
     image = kind(data, np.eye(4) if affine is None else affine)
     image.header["descrip"] = b"a test"
+    image.header.set_xyzt_units("mm")
     block = io.BytesIO()
     image.to_stream(block)
     head = image.header.copy()
@@ -69,3 +70,23 @@ def box(shape: tuple[int, int, int], voxel: tuple[float, float, float], seed: in
     return Volume(
         data, affine, "a box", nib.Nifti1Image(data, affine).header, io_orientation(affine), "uint8"
     )
+
+
+def assert_straightened(volume: Volume, data: np.ndarray, affine: np.ndarray) -> None:
+    """Right angles, and at every voxel's mm the file's values there, linear: summed over the eight voxels around."""
+    axes = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+    assert volume.straightened
+    voxels = np.indices(volume.data.shape).reshape(3, -1)
+    way = np.linalg.inv(affine) @ volume.affine
+    at = np.round(way[:3, :3] @ voxels + way[:3, 3:], 5)
+    most = np.array(data.shape)[:, None] - 1
+    inside = ((at >= 0) & (at <= most)).all(0)  # of the outermost centres
+    at, total = at[:, inside], 0.0
+    low = np.floor(at).astype(int)
+    for corner in np.ndindex(2, 2, 2):
+        up = np.array(corner)[:, None]
+        weights = np.where(up == 1, at - low, 1 - (at - low)).prod(0)
+        total = total + weights * data[tuple(np.minimum(low + up, most))]
+    assert inside.any()
+    np.testing.assert_allclose(volume.data.reshape(-1)[inside], total, atol=2e-3 * np.abs(data).max())

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from vislib.errors import ImageError
-from vislib.volume_formats import SHRINKS, Block, Source, check_promise, own_grid
+from vislib.placement import Placement
+from vislib.volume_opened import SHRINKS
+from vislib.volume_source import Block, Source, check_promise, own_grid
 
 FILES = 20_000
 UNEVEN = 0.1  # of the distance between slices: what a slice may lie off its place
@@ -79,7 +81,16 @@ def find_series(folder: Path, name: str) -> Source:
         planes = range(*where[2].indices(shape[2]))
         return np.stack([plane(k, time)[where[0], where[1]] for k in planes], axis=-1)
 
-    return Source(shape, times, own, f"{kind.name}, scaled" if scaled else kind.name, block, 2, tuple(notes))
+    return Source(
+        shape,
+        times,
+        own,
+        f"{kind.name}, scaled" if scaled else kind.name,
+        block,
+        2,
+        tuple(notes),
+        placement=Placement("position and orientation"),
+    )
 
 
 def _largest_series(folder: Path, name: str) -> tuple[list[_Picture], int]:

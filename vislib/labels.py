@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Num, Shaped
 
 FEW = 16  # different values that are few, whatever they are
+EACH = 4  # voxels that a value of these must have on average
 MOST = 4096  # different whole numbers that an atlas may hold
 ALIKE = 0.4  # share of the voxels beside a region's voxels that hold the same number, for the median region
 
@@ -26,7 +27,7 @@ def is_labels(data: Num[np.ndarray, "x y z"] | Bool[np.ndarray, "x y z"]) -> boo
     whole numbers has as many of them, but seldom two alike side by side.
     """
     different = _different(data)
-    if different is None or len(different) < 2:
+    if different is None or len(different) < 2 or data.size < EACH * len(different):
         return False
     if len(different) <= FEW:
         return True

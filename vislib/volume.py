@@ -14,9 +14,11 @@ from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.images import stretched
 from vislib.labels import Label, is_labels
-from vislib.placement import Placement
+from vislib.nifti_space import unit_mm
+from vislib.placement import Placement, in_mm
 
 PLANES = ("axial", "coronal", "sagittal")
+USED = 128  # the least value of 8 bits at which all of them are used
 BRIGHTEST = 99.8  # percentile of the values that becomes 1
 SEEN = 4_000_000  # values that a percentile is taken of, evenly spread, where there are more
 
@@ -71,10 +73,10 @@ class Window:
 class Volume:
     """Values on a grid of voxels in RAS+ order: axes run to the right, to the front, up, as nearly as they can.
 
-    Axes of the file were only flipped and exchanged, never resampled: `file_index` leads from a voxel of `data` to the
-    file's own and `canonical_index` back. No picture's left and right ever change this array. `own` is a NIfTI-1
-    header of the file's own grid in the file's unit of length, `orientation` (nibabel's ornt) says which RAS+ axis,
-    and which way, each axis of the file is.
+    Axes of the file were only flipped and exchanged, never resampled (but where they were sheared: `straightened`):
+    `file_index` leads from a voxel of `data` to the file's own and `canonical_index` back. No picture's left and right
+    ever change this array. `own` is a NIfTI-1 header of the file's own grid in the file's unit of length,
+    `orientation` (nibabel's ornt) says which RAS+ axis, and which way, each axis of the file is.
     """
 
     data: Float32[np.ndarray, "x y z"]
@@ -87,9 +89,11 @@ class Volume:
     times: int = 1  # how many time points the file holds ...
     time: int = 0  # ... and which of them this is
     placement: Placement = field(default_factory=Placement)  # how the file says where it lies
-    labels: Mapping[int, Label] = field(
-        default_factory=dict
-    )  # names of regions, where the file itself has them
+    labels: Mapping[int, Label] = field(default_factory=dict)  # of regions, where the file itself names them
+    power: int = 0  # the file's values are those of `data` times ten to this power
+    straightened: bool = (
+        False  # whether the file's axes were sheared, and `data` was resampled to right angles
+    )
 
     @property
     def own_shape(self) -> tuple[int, ...]:
@@ -99,7 +103,7 @@ class Volume:
     @property
     def own_affine(self) -> Float64[np.ndarray, "4 4"]:
         """Voxel of the file to mm, whatever the file's unit of length."""
-        return in_mm(np.asarray(self.own.get_best_affine(), np.float64), self.placement.mm)
+        return in_mm(np.asarray(self.own.get_best_affine(), np.float64), unit_mm(self.own))
 
     @property
     def file_shape(self) -> tuple[int, ...]:
@@ -118,20 +122,28 @@ class Volume:
 
     def file_index(self, voxel: Sequence[int]) -> Place:
         """The file's own index of a voxel of `data`: what `image.get_fdata()[i, j, k]` takes. Raises ImageError."""
-        voxel = self._inside(voxel, self.data.shape, "RAS+")
-        own = [0, 0, 0]
-        for axis, (target, way) in enumerate(self.orientation):
-            at = voxel[int(target)]
-            own[axis] = at if way > 0 else self.data.shape[int(target)] - 1 - at
-        return own[0], own[1], own[2]
+        at = self.to_file @ [*self._inside(voxel, self.data.shape, "RAS+"), 1]
+        i, j, k = self._inside(
+            np.floor(at[:3] + 0.5).astype(int).tolist(), (*self.own_shape, 1)[:3], self.axis_codes
+        )
+        return i, j, k
 
     def canonical_index(self, own: Sequence[int]) -> Place:
         """The voxel of `data` that has an index in the file's own array; the inverse of `file_index`."""
-        own = self._inside(own, (*self.own_shape, 1)[:3], self.axis_codes)
-        voxel = [0, 0, 0]
-        for axis, (target, way) in enumerate(self.orientation):
-            voxel[int(target)] = own[axis] if way > 0 else self.data.shape[int(target)] - 1 - own[axis]
-        return voxel[0], voxel[1], voxel[2]
+        at = [*self._inside(own, (*self.own_shape, 1)[:3], self.axis_codes), 1]
+        i, j, k = np.floor(np.linalg.solve(self.to_file, at)[:3] + 0.5).astype(int).tolist()
+        return i, j, k
+
+    @cached_property
+    def to_file(self) -> Float64[np.ndarray, "4 4"]:
+        """A voxel (i, j, k, 1) of `data` to the file's own index; whole numbers but where it was `straightened`."""
+        if self.straightened:
+            return np.asarray(np.linalg.solve(self.own_affine, self.affine), np.float64)
+        return np.asarray(orientations.inv_ornt_aff(self.orientation, self._own_sizes), np.float64)
+
+    @property
+    def _own_sizes(self) -> tuple[int, ...]:
+        return (*self.own_shape, 1, 1)[:3]
 
     def mm(self, voxel: Sequence[float] | Num[np.ndarray, "3"]) -> tuple[float, float, float]:
         """Where a voxel of `data` lies, in mm to the right, to the front and up."""
@@ -159,7 +171,7 @@ class Volume:
         return [(size - 1) / 2 for size in self.data.shape]
 
     def _inside(self, index: Sequence[int], shape: Sequence[int], codes: str) -> list[int]:
-        given = [int(one) for one in index]
+        given = [int(one) for one in index]  # of a straightened volume's corners there is none
         if len(given) != 3 or not all(0 <= one < size for one, size in zip(given, shape, strict=True)):
             sizes = ", ".join(f"0 to {size - 1}" for size in shape[:3])
             raise ImageError(f"{self.name} has no voxel {list(index)}; its indices ({codes}) are {sizes}.")
@@ -187,9 +199,14 @@ class Volume:
         return brain_mask(self.data, self.voxel)
 
     @cached_property
+    def _by_type(self) -> bool:
+        """Whether the stored type says what is black and white: 8 bits, the highest of which is used."""
+        return self.stored == "uint8" and float(self.data.max()) >= USED
+
+    @cached_property
     def window(self) -> Window:
         """The values that become 0 and 1 for a network."""
-        if self.stored == "uint8":
+        if self._by_type:
             return Window(0.0, 255.0)
         low, high = float(self.data.min()), Window.from_percentiles(self.data, 0, BRIGHTEST).high
         return Window(low, high if high > low else float(self.data.max()))
@@ -198,10 +215,10 @@ class Volume:
     def scaling(self) -> str:
         """How values become [0, 1], as a sentence."""
         low, high = self.window.low, self.window.high
-        if self.stored == "uint8":
+        if self._by_type:
             return "Values of 0 to 255 are divided by 255."
         if low == high:
-            return f"Every voxel holds {low:g}: there is nothing to see."
+            return nothing_to_see(low)
         most = f"{high:g}, which {BRIGHTEST:g} % do not exceed"
         return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
 
@@ -210,9 +227,9 @@ class Volume:
         return self.window.unit(self.data)
 
 
-def in_mm(affine: Float64[np.ndarray, "4 4"], mm: float) -> Float64[np.ndarray, "4 4"]:
-    """An affine that leads to a unit of length, as one that leads to mm; a unit is so many `mm`."""
-    return np.asarray(np.diag([mm, mm, mm, 1.0]) @ affine, np.float64)
+def nothing_to_see(value: float) -> str:
+    """The sentence about a volume of one value."""
+    return f"Every voxel holds {value:g}: there is nothing to see."
 
 
 def degrees_oblique(affine: Float64[np.ndarray, "4 4"]) -> float:

@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from vislib.errors import ImageError
-from vislib.volume_formats import UNPACKED
+from vislib.volume_opened import UNPACKED
 
 MEMBERS = 20_000
 _HEADS = (".nii", ".hdr", ".par", ".mgh", ".mgz", ".mnc")
 _VOXELS = (".img", ".rec")
+_BESIDE = (".mat",)  # SPM's affine of a pair
 _PICTURES = (".dcm", ".ima", "")  # of a DICOM series
 
 
@@ -48,7 +49,7 @@ def unzipped(path: Path, name: str, stack: ExitStack) -> Path:
         left = _copy(archive, one, out, left, name)
     if not volumes:
         return folder
-    return min(folder.iterdir(), key=lambda one: (_suffix(one.name) in _VOXELS, one.name))
+    return min(folder.iterdir(), key=lambda one: (_suffix(one.name) not in _HEADS, one.name))
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, left: int, name: str) -> int:
@@ -74,4 +75,4 @@ def _suffix(member: str) -> str:
 
 def _stem(member: str) -> str:
     whole = PurePosixPath(member.lower().removesuffix(".gz"))
-    return str(whole.with_suffix("")) if whole.suffix in (*_HEADS, *_VOXELS) else ""
+    return str(whole.with_suffix("")) if whole.suffix in (*_HEADS, *_VOXELS, *_BESIDE) else ""

@@ -2,10 +2,10 @@
 
 import gzip
 import json
-import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,16 @@ from vislib.brain_mask import looks_inverted
 from vislib.dicom import find_series
 from vislib.errors import ImageError
 from vislib.images import printable
-from vislib.volume import Volume, as_own, check_grid, degrees_oblique, turned
+from vislib.nifti_space import unit_mm
+from vislib.placement import in_mm
+from vislib.straight import on_own_grid, straightened
+from vislib.volume import Volume, as_own, check_grid, degrees_oblique, nothing_to_see, turned
 from vislib.volume_archive import unzipped
-from vislib.volume_formats import WANTED, Block, Opened, Source, find
-from vislib.words import counted
+from vislib.volume_formats import find
+from vislib.volume_opened import Opened
+from vislib.volume_source import WANTED, Source
+from vislib.volume_values import read_values
 
-AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of all
 _COMMENT = 6  # NIfTI-1's code of a header extension that is a text
 
 
@@ -41,7 +45,8 @@ def read_volume(path: Path, name: str | None = None, time: int = 0) -> Volume:
                 path = unzipped(path, called, stack)
             if path.is_dir():
                 return _read(find_series(path, called), called, time)
-            return _read(find(Opened(path, called, stack)), called, time)
+            opened = Opened(path, called, stack)
+            return _read(find(opened), called, time, opened)
     except ImageError:
         raise
     except (FileNotFoundError, PermissionError) as error:
@@ -77,11 +82,13 @@ def write_map(
     """
     check_grid(data, volume.data.shape)
     extension = b"" if spec is None else _comment(spec)
+    if volume.straightened:
+        data = on_own_grid(volume, data)
     header = volume.own.copy()
     header["vox_offset"] = header.single_vox_offset + len(extension)
     header["descrip"] = f"vislib: {describes}".encode("ascii", "replace")[:79]
     header.set_intent("estimate", name="vislib map")
-    values = as_own(data, volume.orientation).astype("<f4")
+    values = (data if volume.straightened else as_own(data, volume.orientation)).astype("<f4")
     values[~np.isfinite(values)] = 0
     header["cal_min"], header["cal_max"] = values.min(), values.max()
     announced = bytes((bool(extension), 0, 0, 0))
@@ -103,63 +110,48 @@ def _comment(spec: Mapping[str, Any]) -> bytes:
     return struct.pack("<ii", size, _COMMENT) + text.ljust(size - 8, b"\0")
 
 
-def _read(source: Source, name: str, time: int) -> Volume:
+def _read(source: Source, name: str, time: int, opened: Opened | None = None) -> Volume:
     if not 0 <= time < source.times:
         raise ImageError(
             f"{name} has no time point {time}; its time points are 0 to {source.times - 1}."
             if source.times > 1
             else f"{name} has no time point {time}: it holds one volume, number 0."
         )
-    orientation, affine, shape = turned(np.asarray(source.own.get_best_affine(), np.float64), source.shape)
+    own_affine = in_mm(np.asarray(source.own.get_best_affine(), np.float64), unit_mm(source.own))
+    orientation, affine, shape = turned(own_affine, source.shape)
     data = np.empty(shape, np.float32)
-    own = as_own(data, orientation)
-    for where in _blocks(source.shape, source.slowest):
-        own[where] = source.block(where, time)
+    power, said = read_values(source, time, as_own(data, orientation))
     if source.ending is not None and time == source.times - 1:
-        source.ending.read(1 << 16)  # at its end gzip compares its checksum
-    notes = [*source.notes, *_mended(data)]
-    if (degrees := degrees_oblique(affine)) >= 1:
-        notes.append(f"Its voxel axes lie up to {degrees:.0f} degrees oblique: slices follow the voxels.")
-    if looks_inverted(data):
-        notes.append(
-            "Its background is brighter than what it shows: if it is inverted, networks will not know it."
-        )
-    if source.times > 1:
-        notes.append(f"It holds {source.times} time points; this is number {time}.")
-    return Volume(
-        data, affine, name, source.own, orientation, source.stored, tuple(notes), source.times, time
+        source.ending.read(1 << 16)  # at its end the checksum is compared
+    notes = [*source.notes, *said]
+    if opened is not None and opened.trailing:
+        notes.append("Its gzip file goes on after its end: what follows there was left out.")
+    one = Volume(
+        data=data,
+        affine=affine,
+        name=name,
+        own=source.own,
+        orientation=orientation,
+        stored=source.stored,
+        times=source.times,
+        time=time,
+        placement=source.placement,
+        labels=source.labels,
+        power=power,
     )
+    one, sheared = straightened(one)
+    return replace(one, notes=(*notes, *sheared, *_seen(one)))
 
 
-def _blocks(shape: tuple[int, int, int], slowest: int) -> Iterator[Block]:
-    """Blocks of at most AT_ONCE voxels (or one row), in the order in which they lie in the file."""
-    most = max(1, min(AT_ONCE, math.prod(shape) // 16))
-    plane = math.prod(shape) // shape[slowest]
-    rows = max(1, min(shape[1], most // (plane // shape[1])))
-    planes = max(1, most // plane)
-    for first in range(0, shape[slowest], planes):
-        for row in range(0, shape[1], rows):
-            block = [slice(0, n) for n in shape]
-            block[1] = slice(row, min(row + rows, shape[1]))
-            block[slowest] = slice(first, min(first + planes, shape[slowest]))
-            yield block[0], block[1], block[2]
-
-
-def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
-    """Replace, in place, what is not finite; the sentence that says so."""
-    count, low, high = 0, math.inf, -math.inf
-    for part in data:
-        finite = np.isfinite(part)
-        missing = finite.size - int(np.count_nonzero(finite))
-        count += missing
-        if missing < finite.size:
-            known = part[finite] if missing else part
-            low, high = min(low, float(known.min())), max(high, float(known.max()))
-    if count == 0:
-        return []
-    value = low if 0 < low <= high or low <= high < 0 else 0.0
-    for part in data:
-        part[~np.isfinite(part)] = value
-    return [
-        f"{counted(count, 'voxel')} that held no finite number {'was' if count == 1 else 'were'} set to {value:g}."
-    ]
+def _seen(volume: Volume) -> Iterator[str]:
+    """Sentences about a volume as a whole."""
+    if (degrees := degrees_oblique(volume.affine)) >= 1:
+        yield f"Its voxel axes lie up to {degrees:.0f} degrees oblique: slices follow the voxels."
+    if volume.stored == "uint8" and volume.window.high != 255:
+        yield f"Of its 8-bit values only those to {volume.data.max():g} are used. {volume.scaling}"
+    elif (low := float(volume.data.min())) == float(volume.data.max()):
+        yield nothing_to_see(low)
+    if looks_inverted(volume.data):
+        yield "Its background is brighter than what it shows: if it is inverted, networks will not know it."
+    if volume.times > 1:
+        yield f"It holds {volume.times} time points; this is number {volume.time}."

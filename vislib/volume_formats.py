@@ -1,39 +1,31 @@
 """The formats of volumes: what each file's header promises, checked before any voxel is read, by nibabel's headers."""
 
-import gzip
 import io
 import logging
-import math
 import re
-import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from nibabel.arrayproxy import ArrayProxy
-from nibabel.externals.netcdf import netcdf_file
 from nibabel.freesurfer.mghformat import MGHHeader
-from nibabel.minc1 import Minc1File, MincImageArrayProxy
-from nibabel.minc2 import Minc2File
 from nibabel.parrec import PARRECError, PARRECHeader
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from vislib.errors import ImageError
+from vislib.label_tables import labels_of_extension
+from vislib.labels import Label
+from vislib.nifti_space import place
+from vislib.placement import Placement, converted, in_mm, length_unit
+from vislib.spm_mat import affine_of_mat
+from vislib.volume_minc import read_minc
+from vislib.volume_opened import Opened
+from vislib.volume_source import GUESS, WANTED, Block, Source, check_affine, check_promise, own_grid
 
-VOXELS = 512_000_000  # of one time point, as the header says before anything is read
-SHRINKS = 1032  # times that gzip makes a file smaller at most
-LONGEST = 32_767  # voxels along an axis: NIfTI-1 counts no further
-BEFORE = 64_000_000  # bytes of header and extensions before the voxels
-UNPACKED = 1_000_000_000  # bytes that a gzipped MINC file may have once it is unpacked
+EXTENSIONS = 4_000_000  # bytes of a header's extensions that are read
 PAR_BYTES, PAR_LINES = 16_000_000, 50_000  # of the text of a PAR file
-WANTED = "give a volume as NIfTI, Analyze, MGH, MINC or PAR/REC, or a DICOM series; several files in one .zip"
-
-Block = tuple[slice, slice, slice]  # of voxels, as the file's axes run
 
 _QUIET = logging.Logger("nibabel's complaints about headers, which it mends")
 _QUIET.addHandler(logging.NullHandler())
@@ -43,66 +35,6 @@ _GEOMETRY = (
 )
 _PAR = b"# === DATA DESCRIPTION FILE"
 _PACKED = ((b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"\xfd7zXZ", "xz"))
-_GUESS = "Its header does not say how it lies in space: left and right are a guess."
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file whose header holds: its grid, and its voxels, block by block."""
-
-    shape: tuple[int, int, int]  # as the file's axes run
-    times: int
-    own: Any  # nibabel.Nifti1Header of the grid at one time
-    stored: str  # the type of the file's numbers
-    block: Callable[[Block, int], Shaped[np.ndarray, "i j k"]]  # at a time
-    slowest: int  # the axis along which blocks lie one after the other in the file
-    notes: tuple[str, ...] = ()
-    ending: io.BufferedIOBase | None = None  # to be read to its end, for the sake of gzip's checksum
-
-
-class Opened:
-    """The files of one volume, closed together; `name` stands for them in sentences."""
-
-    def __init__(self, path: Path, name: str, stack: ExitStack) -> None:
-        self.path, self.name, self._stack = path, name, stack
-
-    def stream(self, path: Path) -> tuple[io.BufferedIOBase, int]:
-        """A file, unpacked while it is read where gzip packed it, and the bytes that it can hold at most."""
-        raw = self._stack.enter_context(path.open("rb"))
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        size = path.stat().st_size
-        if not packed:
-            return raw, size
-        return self._stack.enter_context(gzip.GzipFile(fileobj=raw)), size * SHRINKS
-
-    def plain(self, path: Path) -> Path:
-        """A file that is not packed: itself, or a temporary one."""
-        stream, _ = self.stream(path)
-        if not isinstance(stream, gzip.GzipFile):
-            return path
-        whole = (
-            Path(self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-            / "unpacked"
-        )
-        with whole.open("wb") as out:
-            while part := stream.read(1 << 16):
-                out.write(part)
-                if out.tell() > UNPACKED:
-                    raise ImageError(
-                        f"{self.name} unpacks to more than {UNPACKED // 1_000_000} MB; unpack it yourself first."
-                    )
-        return whole
-
-    def partner(self, *suffixes: str) -> Path | None:
-        """The file beside it of the same name with one of these suffixes, whatever their case and packed or not."""
-        stem = _stem(self.path)
-        wanted = {f"{stem}{suffix}{packed}".lower() for suffix in suffixes for packed in ("", ".gz")}
-        return next((one for one in sorted(self.path.parent.iterdir()) if one.name.lower() in wanted), None)
-
-    def closing(self, one: Any) -> Any:
-        """Have something closed with the files."""
-        return self._stack.enter_context(one)
 
 
 def find(opened: Opened) -> Source:
@@ -128,83 +60,12 @@ def find(opened: Opened) -> Source:
     if b"\x5c\x01\0\0" in (head[:4], head[3::-1]):
         return _analyze(opened, head)
     if head.startswith((b"CDF\1", b"CDF\2", b"\x89HDF")):
-        return _minc(opened, netcdf=head.startswith(b"CDF"))
+        return read_minc(opened, netcdf=head.startswith(b"CDF"))
     if head.startswith(b"\0\0\0\1") and len(head) >= 90:
         return _mgh(opened, head, stream, room)
     if head.startswith(_PAR):
         return _par(opened)
     raise ImageError(f"{opened.name} is no volume that can be read here; {WANTED}.")
-
-
-def own_grid(shape: tuple[int, ...], affine: Float64[np.ndarray, "4 4"], name: str) -> Any:
-    """A NIfTI-1 header of float32 on a grid that an affine places; raises ImageError where it cannot."""
-    check_affine(affine, name)
-    own = nib.Nifti1Header(endianness="<")
-    own.set_data_dtype(np.float32)
-    own.set_data_shape(shape)
-    own.set_zooms(np.sqrt((affine[:3, :3] ** 2).sum(0)))
-    own.set_sform(affine, code=1)
-    own.set_xyzt_units("mm")
-    return own
-
-
-def check_affine(affine: Float64[np.ndarray, "4 4"], name: str) -> None:
-    """Raise ImageError where an affine is not finite, flat or absurd."""
-    lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    sound = bool(np.isfinite(affine).all() and (lengths > 1e-6).all() and (np.abs(affine) < 1e6).all())
-    if not sound or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise ImageError(
-            f"{name} does not say where its voxels lie (its affine is {np.round(affine[:3], 3).tolist()}); give a "
-            "file whose three axes point in three directions, in mm."
-        )
-
-
-def check_promise(
-    sizes: tuple[int, ...], kind: np.dtype[Any], offset: int, room: int, name: str
-) -> tuple[tuple[int, int, int], int]:
-    """The grid and the number of times that a header promises; raises ImageError.
-
-    Refused are too many voxels, other than one real number a voxel, and more than `room` bytes can hold.
-    """
-    sizes = tuple(int(n) for n in sizes)
-    if len(sizes) == 2:
-        sizes = (*sizes, 1)
-    words = " x ".join(map(str, sizes))
-    if len(sizes) < 3 or min(sizes) < 1 or any(n > 1 for n in sizes[4:]):
-        raise ImageError(
-            f"{name} holds {words or 'no'} numbers, which is not one volume or volumes over time; {WANTED}."
-        )
-    if kind.kind not in "iuf" or kind.itemsize > 8:
-        raise ImageError(
-            f"{name} holds {'colours' if kind.kind == 'V' else kind.name}; give a volume of one real number a voxel."
-        )
-    count = math.prod(sizes[:3])
-    if count > VOXELS or max(sizes) > LONGEST:
-        raise ImageError(
-            f"{name} promises {words} voxels; volumes may have {VOXELS // 1_000_000} million in all and {LONGEST} "
-            "along an axis: make it smaller first."
-        )
-    if offset < 0 or offset > BEFORE or offset + math.prod(sizes) * kind.itemsize > room:
-        raise ImageError(f"{name} promises {words} voxels, more than the file can hold; send it again.")
-    if count * 8 > free_memory():
-        raise ImageError(
-            f"{name} promises {words} voxels, more than this machine has memory for at present: make it smaller first."
-        )
-    return (sizes[0], sizes[1], sizes[2]), sizes[3] if len(sizes) > 3 else 1
-
-
-def free_memory() -> float:
-    """Bytes that the machine can still give away, as Linux says; no limit elsewhere."""
-    try:
-        words = Path("/proc/meminfo").read_text()
-    except OSError:
-        return math.inf
-    found = re.search(r"MemAvailable:\s*(\d+) kB", words)
-    return int(found[1]) * 1024 if found else math.inf
-
-
-def _stem(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).stem
 
 
 def _alone(opened: Opened, what: str, other: str) -> ImageError:
@@ -217,6 +78,7 @@ def _nifti(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) ->
     two, pair = head[4:7] in (b"n+2", b"ni2"), head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0"
     kinds = (nib.Nifti1Header, nib.nifti1.Nifti1PairHeader), (nib.Nifti2Header, nib.nifti2.Nifti2PairHeader)
     header = kinds[two][pair](head[: 540 if two else 348], check=False)
+    pixdim = header["pixdim"][1:4].astype(np.float32)
     header.check_fix(_QUIET, 40)
     offset = int(header["vox_offset"])
     if pair:
@@ -229,9 +91,29 @@ def _nifti(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) ->
     own.set_data_shape(shape if times > 1 else header.get_data_shape())
     for field in _GEOMETRY:
         own[field] = header[field]
-    check_affine(np.asarray(own.get_best_affine(), np.float64), opened.name)
-    notes = (_GUESS,) if own["sform_code"] == 0 and own["qform_code"] == 0 else ()
-    return _source(header, offset, stream, shape, times, own, notes)
+    placement, notes = place(own, pixdim)
+    check_affine(np.asarray(own.get_best_affine(), np.float64), opened.name, placement.mm)
+    labels = {} if pair else _labels(stream, header.sizeof_hdr, offset)
+    return replace(
+        _source(header, offset, stream, shape, times, own, notes), placement=placement, labels=labels
+    )
+
+
+def _labels(stream: io.BufferedIOBase, start: int, end: int) -> dict[int, Label]:
+    """The names of regions in the header's extensions, which lie before the voxels."""
+    stream.seek(start)
+    if stream.read(4)[:1] in (b"", b"\0"):
+        return {}
+    block = stream.read(min(max(0, end - start - 4), EXTENSIONS))
+    found: dict[int, Label] = {}
+    while len(block) >= 16 and not found:
+        sizes = [int.from_bytes(block[:4], order) for order in ("little", "big")]
+        size = min(sizes)
+        if size < 16 or size % 16 or size > len(block):
+            break
+        found = labels_of_extension(block[8:size].decode("utf-8", "replace"))
+        block = block[size:]
+    return found
 
 
 def _analyze(opened: Opened, head: bytes) -> Source:
@@ -240,21 +122,36 @@ def _analyze(opened: Opened, head: bytes) -> Source:
     stream, room = _voxels_of(opened)
     offset = int(header["vox_offset"])
     shape, times = check_promise(header.get_data_shape(), header.get_data_dtype(), offset, room, opened.name)
-    own = own_grid(shape, np.asarray(header.get_best_affine(), np.float64), opened.name)
-    return _source(header, offset, stream, shape, times, own, (_GUESS,))
+    unit, mm = length_unit(bytes(header["vox_units"].item()))
+    affine, notes = np.asarray(header.get_best_affine(), np.float64), [GUESS]
+    placement = Placement(
+        "pixdim", "The voxel sizes and the origin were taken: Analyze has no affine.", unit=unit, mm=mm
+    )
+    beside = opened.partner(".mat")
+    if beside is not None:
+        stored = affine_of_mat(beside)
+        if stored is None:
+            notes.append("The .mat file beside it holds no affine and was left out.")
+        else:
+            affine, notes = stored, ["Where it lies is what the .mat file beside it says, as SPM writes it."]
+            why = "SPM's .mat file beside it was taken: it goes before the header."
+            placement, mm = Placement("SPM's .mat file", why, unit="mm"), 1.0
+    own = own_grid(shape, in_mm(affine, mm), opened.name)
+    notes += converted(affine, unit, mm)
+    return replace(_source(header, offset, stream, shape, times, own, tuple(notes)), placement=placement)
 
 
 def _mgh(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) -> Source:
     if int.from_bytes(head[20:24], "big") not in (0, 1, 3, 4, 10):
         raise ImageError(f"{opened.name} is no volume that can be read here; {WANTED}.")
     header = MGHHeader(head[:90], check=False)
-    guess = () if int.from_bytes(head[28:30], "big") else (_GUESS,)
+    guess = () if int.from_bytes(head[28:30], "big") else (GUESS,)
     offset = header.get_data_offset()
     shape, times = check_promise(
         tuple(header["dims"].tolist()), header.get_data_dtype(), offset, room, opened.name
     )
     own = own_grid(shape, np.asarray(header.get_affine(), np.float64), opened.name)
-    return _source(header, offset, stream, shape, times, own, guess)
+    return replace(_source(header, offset, stream, shape, times, own, guess), placement=Placement("vox2ras"))
 
 
 def _voxels_of(opened: Opened) -> tuple[io.BufferedIOBase, int]:
@@ -322,63 +219,5 @@ def _par(opened: Opened) -> Source:
 
     own = own_grid(shape, np.asarray(header.get_affine(), np.float64), opened.name)
     plain = bool((slopes == 1).all() and (inters == 0).all())
-    return Source(shape, times, own, kind.name if plain else f"{kind.name}, scaled", block, 2)
-
-
-class _Mapped(netcdf_file):
-    """A netCDF file whose map in memory lives as long as an array that shows a part of it."""
-
-    def close(self) -> None:
-        """Let go of the map; who opened the file closes it."""
-        self.variables = {}
-        self.__dict__.update(_mm=None, _mm_buf=None)
-
-    __del__ = close
-
-
-class _Clipped(io.BufferedReader):
-    """A file that never gives more than it is worth in one go, whatever a header asks for."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(min(max(size or 0, 0), BEFORE))
-
-
-def _minc(opened: Opened, netcdf: bool) -> Source:
-    path = opened.plain(opened.path)
-    if netcdf:
-        raw = opened.closing(_Clipped(opened.closing(io.FileIO(path))))
-        minc = Minc1File(_Mapped(raw, mmap=True))
-    else:
-        minc = Minc2File(opened.closing(_hdf5(path, opened.name)))
-    names, sizes = list(minc._dim_names), tuple(int(n) for n in minc.get_data_shape())
-    space = [axis for axis, name in enumerate(names) if name.endswith("space")]
-    others = [axis for axis in range(len(names)) if axis not in space]
-    if len(space) != 3 or len(others) > 1 or len(names) != len(sizes):
-        raise ImageError(
-            f"{opened.name} has the axes {', '.join(names)[:80]}; give three of space and one of time."
-        )
-    kind = np.dtype(minc.get_data_dtype())
-    room = path.stat().st_size * (1 if netcdf else SHRINKS)
-    shape, times = check_promise(tuple(sizes[axis] for axis in (*space, *others)), kind, 0, room, opened.name)
-    own = own_grid(shape, np.asarray(minc.get_affine(), np.float64), opened.name)
-    proxy = MincImageArrayProxy(minc)
-
-    def block(where: Block, time: int) -> Shaped[np.ndarray, "i j k"]:
-        whole: list[slice | int] = list(where)
-        for axis in others:
-            whole.insert(axis, time)
-        return np.asarray(proxy[tuple(whole)])
-
-    stored = kind.name if kind.kind == "f" else f"{kind.name}, scaled"
-    return Source(shape, times, own, stored, block, 0)
-
-
-def _hdf5(path: Path, name: str) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise ImageError(
-            f"{name} is a MINC 2 file, which needs the package h5py to be read: install it (pip install h5py), or "
-            "convert the file to NIfTI."
-        ) from None
-    return h5py.File(path, "r")
+    stored = kind.name if plain else f"{kind.name}, scaled"
+    return Source(shape, times, own, stored, block, 2, placement=Placement("angulation and offcentre"))

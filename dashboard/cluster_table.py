@@ -18,8 +18,8 @@ from bokeh.models import (
 from dashboard import numbers, styles
 from dashboard.places import own_voxel
 from dashboard.tables import keep_drawn
-from vislib.attribution.slice_weights import share
 from vislib.clusters import Cluster, Place
+from vislib.head import percent
 from vislib.volume import Volume
 
 _COLUMNS = {
@@ -154,7 +154,7 @@ class ClusterTable:
             "name": [_called(one) for one in found],
             "size": [round(one.mm3) for one in found],
             "peak": [numbers.words(one.peak) for one in found],
-            "p": [share(one) if math.isfinite(one) else "" for one in map(chance, self._peaks)],
+            "p": [percent(one) if math.isfinite(one) else "" for one in map(chance, self._peaks)],
             **{name: [round(one.peak_mm[axis]) for one in found] for axis, name in enumerate("xyz")},
             "voxel": ["" if one is None else " ".join(map(str, one)) for one in own],
         }

@@ -21,6 +21,7 @@ from dashboard.plane_picture import Look, Pane, Scene, regions
 from dashboard.volume_codes import LabelCodes
 from dashboard.volume_files import Sight, build
 from dashboard.volume_view import VolumeView
+from vislib.head import percent
 from vislib.labels import Label
 from vislib.volumes import PLANES
 
@@ -208,7 +209,7 @@ def test_maps_are_weighted_by_the_probability_of_their_slices_until_it_is_switch
     scan = session.workspace.now.scan
     for voxel, p in zip(source.data["voxel"], source.data["p"], strict=True):
         k = scan.volume.canonical_index([int(one) for one in voxel.split()])[2]
-        assert p == _share(across[k])
+        assert p == percent(across[k])
     assert "is weighted by the probability" in session.map.foot.text
     session.map.weighted.active = False
     session.until(lambda: session.settled("brain_tumour") and not session.map.shown[1].weighted)
@@ -225,13 +226,6 @@ def test_maps_are_weighted_by_the_probability_of_their_slices_until_it_is_switch
         assert (b'"weighted": true' in bytes(str(text_of), "utf8")) == weighted
         assert (b"weighted by P" in bytes(image.header["descrip"])) == weighted
     assert saved[True].get_fdata().max() <= saved[False].get_fdata().max()
-
-
-def _share(probability: float) -> str:
-    percent = 100 * probability
-    if percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.1f} %" if percent < 99.95 or percent == 100 else "> 99.9 %"
 
 
 def test_a_hidden_unit_has_no_probability_and_that_is_said(session: Session) -> None:  # noqa: F811

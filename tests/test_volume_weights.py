@@ -52,6 +52,57 @@ def chance(volume, index: int, gain: float = 40.0, bias: float = 20.0) -> float:
     return 1 / (1 + math.exp(bias - gain * float(volume.data[0, 0, index]) / 255))
 
 
+class OneOf(nn.Module):
+    """Scores (gain * mean - bias), alone or beside one of 0, as they are or as the head's probabilities."""
+
+    def __init__(self, units: int, end: str) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 1)
+        self.last = nn.Linear(2, units)
+        self.end = {"softmax": nn.Softmax(1), "sigmoid": nn.Sigmoid(), "": nn.Identity()}[end]
+        with torch.no_grad():
+            self.first.weight[:] = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
+            self.first.bias[:] = 0
+            self.last.weight[:] = 0
+            self.last.weight[-1, 0] = 40.0
+            self.last.bias[:] = 0
+            self.last.bias[-1] = -20.0
+
+    def forward(self, x):
+        return self.end(self.last(self.first(x).mean((2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("units", "end", "head", "opposite"),
+    [
+        (1, "", "sigmoid", False),
+        (1, "", "sigmoid", True),
+        (2, "", "sigmoid", False),
+        (2, "", "softmax", False),
+        (2, "softmax", "probabilities", False),
+        (1, "sigmoid", "probabilities", False),
+        (1, "sigmoid", "probabilities", True),
+    ],
+)
+def test_the_weights_are_what_the_head_means(units, end, head, opposite):
+    one = Network.from_module(OneOf(units, end).eval(), (1, 8, 8), name="one", head=head, device="cpu")
+    volume = ramp()
+    got = attribute_volume(one, volume, Target(units - 1, opposite=opposite), "Saliency")
+    # In every case the probability of the last unit is the sigmoid of its score.
+    wanted = np.array([chance(volume, k) for k in range(9)])
+    np.testing.assert_allclose(got.probabilities, 1 - wanted if opposite else wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_a_value_has_no_weights_and_that_is_said():
+    one = Network.from_module(
+        OneOf(2, "").eval(), (1, 8, 8), name="age", head="score", unit="years", device="cpu"
+    )
+    got = attribute_volume(one, ramp(), 1, "Saliency")
+    assert got.probabilities is None
+    np.testing.assert_array_equal(got.values, got.maps)
+    assert any("no probabilities" in sentence for sentence in got.words)
+
+
 def test_the_weights_are_the_networks_probabilities_slice_by_slice():
     volume = ramp()
     got = attribute_volume(network(), volume, 1, "Saliency")

@@ -6,6 +6,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vislib.attribution.target import Target
+from vislib.head import percent
 from vislib.network import Network
 from vislib.probe import LOGITS
 
@@ -14,19 +15,23 @@ def no_weights(network: Network, target: Target) -> str:
     """Why slices cannot be weighted by the probability of what is explained, as a sentence; "" where they can."""
     if target.layer != LOGITS:
         return f"A unit of {target.layer} has no probability: the slices' maps are put together unweighted."
-    if network.layers[LOGITS].channels < 2:
-        return f"{network.name} gives no probability: the slices' maps are put together unweighted."
+    if not network.head.has_probability:
+        return f"{network.name} puts out values and no probabilities: the slices' maps are put together unweighted."
     return ""
 
 
 def slice_probabilities(
     network: Network, images: Float[Tensor, "n c h w"], target: Target
 ) -> Float64[np.ndarray, " n"]:
-    """The probability of the class that a target explains (the first of "A rather than B") in each slice."""
+    """The probability, as the network's head means it, of what a target explains in each slice.
+
+    Of "A rather than B" that of A, of "not A" what A leaves of 1. Raises NetworkError where there is none.
+    """
     with torch.no_grad():
-        every = network.logits(images.to(network.device)).double().softmax(1).cpu().numpy()
+        every = network.head.probabilities(network.logits(images.to(network.device))).cpu().numpy()
     unit = target.unit if isinstance(target.unit, int) else target.unit[0]
-    return np.asarray(every[:, unit], np.float64)
+    known = np.asarray(every[:, unit], np.float64)
+    return 1 - known if target.opposite else known
 
 
 def weighted_words(probabilities: Float64[np.ndarray, " slices"], weighted: bool) -> str:
@@ -34,20 +39,8 @@ def weighted_words(probabilities: Float64[np.ndarray, " slices"], weighted: bool
     known = probabilities[np.isfinite(probabilities)]
     span = ""
     if known.size:
-        low, high = (share(float(one)) for one in (known.min(), known.max()))
+        low, high = (percent(float(one)) for one in (known.min(), known.max()))
         span = f", {low} to {high}" if low != high else f", {low}"
     if weighted:
         return f"Each slice's map is weighted by the probability of the class in that slice{span}."
     return f"Slices are not weighted by the probability of the class in them{span}: their maps may not be compared."
-
-
-def share(probability: float) -> str:
-    """A probability in percent, as people read it."""
-    percent = 100 * probability
-    return (
-        "< 0.1 %"
-        if percent < 0.1
-        else f"{percent:.1f} %"
-        if percent < 99.95 or percent == 100
-        else "> 99.9 %"
-    )

@@ -12,6 +12,7 @@ torchvision's state dict of squeezenet1_0; without it those weights are fetched.
 """
 
 import argparse
+import math
 import statistics
 import time
 import warnings
@@ -223,6 +224,9 @@ def time_to_a_picture(weights: Path | None, pictures: int) -> None:
     )
     for precision in ("exact", "fast") if fast_available() else ("exact",):
         found, ours, step = our_picture(network, pictures, goal, precision)
+        if math.isnan(ours):
+            print(f"  vislib {precision}: {judged(network, found) / goal:.0%} of it after all {step} steps")
+            continue
         print(
             f"  vislib {precision}, {default_preset(network, LAYER).name}: {ours:.1f} s in {step} steps (objective "
             f"{judged(network, found):.0f}, {saturated(found).mean():.1%} saturated): {theirs / ours:.1f} x sooner"

@@ -26,9 +26,9 @@ SIZE = 128
 CELL, MARGIN, HEAD = 96, 118, 18  # pixels: of a picture, of the words beside a row, of those above a column
 Columns = Sequence[tuple[str, Sequence[int]]]
 IMAGENET: Columns = (
-    ("features.7", (0, 8, 16, 24)),
-    ("features.10", (0, 100, 200)),
     ("logits", (1, 340, 779)),
+    ("features.10", (0, 100, 200)),
+    ("features.7", (0, 24)),
 )
 BRAIN: Columns = (("conv3", (0, 16, 32)), ("conv5", (0, 24, 48)), ("logits", (0, 1, 2, 3)))
 LUCENT_NAMES = {"features.7": "features_7", "features.10": "features_10", "logits": "classifier_3"}
@@ -145,17 +145,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS)
     options = parser.parse_args()
     quick, robust, smooth = (PRESETS[name] for name in ("Fourier, quick", "Fourier, robust", "smooth steps"))
-    constant = smooth.changed(lr=0.04, final_lr=1.0, steps=256)
+    before = smooth.changed(lr=0.04, final_lr=1.0, steps=256)
+    shifts = {"pad": 0, "scale": 0.0, "rotate": 0.0, "jitter": 4, "jitter2": 0}
     if options.sheet == "brain":
         rows = Rows(models.load("brain2d"), BRAIN, options.cache)
-        ours = {"smooth steps": smooth, "constant steps": constant, "Fourier, quick": quick}
+        ours = {
+            "smooth steps, before": before,
+            "constant steps": smooth.changed(final_lr=1.0),
+            "smooth steps, now": smooth,
+            "Fourier / 4, shifts": robust.changed(steps=256, **shifts),
+            "the same, falling": robust.changed(lr=0.2, final_lr=0.1, steps=64, **shifts),
+            "Fourier / 4, robust": robust.changed(lr=0.2, final_lr=0.1, steps=96),
+            "Fourier, no division": robust.changed(spectrum_divisor=1.0, steps=256),
+        }
     else:
         network = models.load("torchvision:squeezenet1_0", weights=options.weights)
         rows = Rows(network, IMAGENET, options.cache)
         for steps in (quick.steps, 512):
             rows.add("torch-lucent", steps)
-        same = robust.changed(steps=quick.steps)
-        ours = {"Fourier, quick": quick, "Fourier, robust": same, "smooth steps": smooth}
+        ours = {
+            "Fourier, quick": quick,
+            "shifts alone": quick.changed(steps=64, final_lr=1.0, **shifts),
+            "smooth steps": smooth,
+        }
     shown(ours, rows)
     rows.save(options.out / f"units_{options.sheet}.jpg")
 

@@ -160,7 +160,7 @@ _ALL = (
     Preset(
         "Fourier, quick", "as \"Fourier, robust\", with steps four times as large that end small",
         "vislib; parametrisation as in Olah et al. 2017, Feature Visualization, doi 10.23915/distill.00007",
-        parametrisation="fourier", optimiser="adam", lr=0.2, final_lr=0.1, steps=96, patience=32,
+        parametrisation="fourier", optimiser="adam", lr=0.2, final_lr=0.25, steps=96, patience=32,
         spectrum_divisor=PUBLISHED_DIVISOR, jitter=8, scale=0.1, rotate=5.0, jitter2=4,
     ),
     Preset(

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import nibabel as nib
@@ -331,7 +332,7 @@ def test_a_written_map_holds_how_it_was_made(tmp_path, spec):
     written = nib.load(path)
     (extension,) = written.header.extensions
     assert extension.get_code() == 6
-    assert json.loads(extension.text) == spec
+    assert json.loads(extension.text) == spec | {"vislib": metadata.version("vislib")}
     assert extension.content.isascii()
     block = gzip.decompress(path.read_bytes())
     head = nib.Nifti1Header(block[:348])

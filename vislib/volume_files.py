@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def write_map(
     """Write a map over the volume as .nii.gz (NIfTI-1, float32) on the file's own grid, with its affines and codes.
 
     The same map gives the same bytes. `describes` goes into the header's free text, 79 bytes at most; `spec`, all
-    that the map depends on, as JSON into a header extension of code 6 (comment). What is not finite is written as 0,
+    that the map depends on, and vislib's version, as JSON into a header extension of code 6 (comment). What is not
+    finite is written as 0,
     as outside a mask: viewers take statistics and colour ranges of all voxels, and not every one knows NaN. Raises
     ImageError for a map on another grid and for a `spec` that JSON cannot hold.
     """
@@ -96,10 +98,19 @@ def write_map(
     return gzip.compress(b"".join(parts), 6, mtime=0)
 
 
+def _version() -> str:
+    try:
+        return metadata.version("vislib")
+    except metadata.PackageNotFoundError:  # run from its folder, without being installed
+        return "not installed"
+
+
 def _comment(spec: Mapping[str, Any]) -> bytes:
     """A header extension with `spec` as JSON; its length is a multiple of 16, as NIfTI-1 wants it."""
     try:
-        text = json.dumps(dict(spec), sort_keys=True, allow_nan=False).encode("ascii")
+        text = json.dumps({"vislib": _version()} | dict(spec), sort_keys=True, allow_nan=False).encode(
+            "ascii"
+        )
     except (TypeError, ValueError) as error:
         raise ImageError(
             f"A map's description cannot be written as JSON ({error}): give texts, finite numbers, lists and "

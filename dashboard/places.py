@@ -31,7 +31,7 @@ class OwnAxes:
     @classmethod
     def of(cls, volume: Volume) -> "OwnAxes | None":
         """Those of a volume; None where a slice of it is none of the file's, since it was resampled."""
-        if getattr(volume, "straightened", False):
+        if volume.straightened:
             return None
         axes, back = [0, 0, 0], [False, False, False]
         for own, (axis, way) in enumerate(volume.orientation):

@@ -288,7 +288,10 @@ def _of_file(volume: Volume) -> str:
     """How the file itself counts and places its voxels, as a sentence."""
     placed = volume.placement
     size = " x ".join(str(side) for side in volume.file_shape)
-    said = [f"In the file: {size}, axes {volume.axis_codes}", f"placed by {placed.source}"]
+    said = [
+        f"In the file: {size}, axes {volume.axis_codes}",
+        f"placed by {'' if ' ' in placed.source else 'its '}{placed.source}",
+    ]
     forms = (("sform", placed.sform), ("qform", placed.qform))
     said += [f"{name} {code_words(code)}" for name, code in forms if code is not None]
     unit = "mm" if placed.unit == "mm" else f"{placed.unit} of {placed.mm:g} mm"

@@ -12,7 +12,8 @@ from volume_making import assert_sentence, nifti
 
 from dashboard.inputs import Choice, Inputs
 from dashboard.place_input import PlaceInput
-from dashboard.places import OwnAxes, reach, three_numbers, typed_mm, typed_voxel
+from dashboard.places import OwnAxes, own_voxel, reach, three_numbers, typed_mm, typed_voxel
+from dashboard.volume_view import VolumeView
 from vislib.errors import ImageError
 from vislib.volumes import Volume, read_volume
 
@@ -121,6 +122,29 @@ def test_the_fields_move_the_crosshair_and_go_back_where_they_cannot(tmp_path: P
     assert place.voxel.value == "3, 4, 5"
     place.mm.value = "{:.1f} {:.1f} {:.1f}".format(*volume.mm((0, 0, 0)))
     assert went[-1] == (0, 0, 0)
+
+
+def test_a_sheared_file_has_no_slices_of_its_own_but_voxels(tmp_path: Path) -> None:
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    affine[0, 2] = 1.0
+    data = np.arange(1, 1 + 20 * 18 * 16, dtype=np.float32).reshape(20, 18, 16)
+    path = tmp_path / "sheared.nii"
+    path.write_bytes(nifti(data, affine))
+    volume = read_volume(path)
+    assert OwnAxes.of(volume) is None
+    ijk = typed_voxel("10, 9, 8", volume)
+    np.testing.assert_allclose(volume.mm(ijk), (affine @ [10, 9, 8, 1])[:3], atol=2.0)
+    assert own_voxel(volume, ijk) == (10, 9, 8)
+    corners = [*itertools.product(*((0, size - 1) for size in volume.data.shape))]
+    assert None in [own_voxel(volume, corner) for corner in corners]
+    place = PlaceInput(lambda _: None, lambda _: None)
+    for corner in corners:
+        place.show(volume, corner)
+        own = own_voxel(volume, corner)
+        assert place.voxel.value == ("beside the file's" if own is None else ", ".join(map(str, own)))
+    view = VolumeView()
+    view.show(volume.data, volume.affine, (0.0, 100.0), own=OwnAxes.of(volume))
+    assert (view.own_axes, view.own_back) == ([], [])
 
 
 def test_files_of_a_slice_are_named_as_the_file_counts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vislib.volume import Volume, Window
 
 SCALINGS: Mapping[str, str] = MappingProxyType(
     {
-        "stored": "8-bit values by 255, others from the least to the 99.8th percentile",
+        "stored": "8-bit values by 255 where they use that range, others from the least to the 99.8th percentile",
         "percentiles": "from one percentile to another",
         "window": "from one value to another, by hand",
         "z-score": "standardised inside the brain, from so many standard deviations to so many",
@@ -81,7 +81,8 @@ class Preparation:
         outside = " All outside the brain becomes 0." if self.brain_only else ""
         if self.scaling == "stored":
             usual = (
-                "8-bit values are divided by 255, others stretched from the least to the 99.8th percentile."
+                "8-bit values that use their range are divided by 255, others stretched from the least to the 99.8th "
+                "percentile."
             )
             return (usual if volume is None else volume.scaling) + outside
         low, high = f"{self.low:g}", f"{self.high:g}"

@@ -36,7 +36,10 @@ def read_volume(path: Path, name: str | None = None, time: int = 0) -> Volume:
     NIfTI-1 and -2, Analyze, MGH, MINC-1 and (with h5py) MINC-2, PAR/REC, each also gzipped; a pair by either of its
     files; a folder with a DICOM series (with pydicom); or one .zip of such. What a file is, its content says. Only
     the voxels of that time enter memory. What is not finite becomes 0, or the smallest value where 0 lies outside
-    the values. Raises ImageError, and nothing else, for anything that is no such file; a header that promises more
+    the values; what float32 cannot compute with is scaled by a power of ten; other units of length become mm; sheared
+    axes are put at right angles; `notes` say all of it.
+
+    Raises ImageError, and nothing else, for anything that is no such file; a header that promises more
     than VOXELS voxels, than the file can hold, or than the machine has memory for, is refused before any is read.
     """
     called = printable(path.name if name is None else name)

@@ -55,7 +55,7 @@ class Controls:
             options=[_OWN],
             value=_OWN,
             stylesheets=[styles.FIELD],
-            width=82,
+            width=106,
             margin=(0, 8, 0, 0),
         )
         self.precision = Select(

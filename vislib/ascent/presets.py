@@ -171,7 +171,7 @@ _ALL = (
     Preset(
         "centre neuron", "the centre neuron alone, on the pixels that it sees; for first layers",
         "vislib; the neuron as in Yosinski et al. 2015",
-        objective="neuron", lr=0.05, final_lr=0.1, steps=64, decay=0.05,
+        objective="neuron", lr=0.012, steps=64, decay=0.05,
     ),
 )  # fmt: skip
 

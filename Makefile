@@ -1,4 +1,5 @@
 # Two commands do everything: `make run` serves the page, `make test` runs every test.
+# `make test-kernels` runs what computes once more, with the kernels of an old processor and one thread.
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 5006
@@ -7,7 +8,7 @@ BIN    := $(VENV)/bin
 SHOW   := $(shell if [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then echo --show; fi)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check bench format clean
+.PHONY: run test test-kernels check bench format clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m bokeh serve dashboard $(SHOW) --port $(PORT) $(if $(ARGS),--args $(ARGS))
@@ -15,6 +16,13 @@ run: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python tests/get_chromium.py
 	$(BIN)/python -m pytest $(ARGS)
+
+NUMERIC := $(wildcard $(addprefix tests/test_,ascent*.py attribution*.py deconvolution*.py evaluation_[mrs]*.py folded.py head*.py \
+	incremental.py network.py occlusion.py prediction*.py receptive*.py relu.py replay*.py))
+
+test-kernels: $(VENV)/.test
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -m "not browser" $(NUMERIC) $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

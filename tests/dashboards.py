@@ -158,13 +158,31 @@ class Visit:
         raise AssertionError(f"{name} could not be clicked")
 
     def element(self, name: str, selector: str) -> ElementHandle:
-        """The first element in a model's view that the CSS selector fits."""
+        """The first element in a model's view that the CSS selector fits, as soon as it is there."""
         self.until("m(arg) != null", name)
-        handle = self.page.evaluate_handle(
-            f"([name, selector]) => ({VIEW})(name).shadow_el.querySelector(selector)", [name, selector]
+        handle = self.page.wait_for_function(
+            f"([name, selector]) => {{ const view = ({VIEW})(name);"
+            " return view?.shadow_el?.querySelector(selector) ?? null }",
+            arg=[name, selector],
+            timeout=WAIT,
         ).as_element()
         assert handle is not None, f"{name} shows no {selector}"
         return handle
+
+    def box(self, name: str, selector: str) -> dict[str, float]:
+        """Where such an element is, as soon as it is laid out and rests: the same from one frame to the next."""
+        self.until("m(arg) != null", name)
+        found = self.page.wait_for_function(
+            f"([name, selector]) => {{ const one = ({VIEW})(name)?.shadow_el?.querySelector(selector);"
+            " if (!one) return null; const {x, y, width, height} = one.getBoundingClientRect();"
+            " const now = JSON.stringify([x, y, width, height]), key = `${name} ${selector}`;"
+            " const kept = (window.resting ??= {}), rests = kept[key] == now; kept[key] = now;"
+            " return rests && width > 0 && height > 0 ? {x, y, width, height} : null }",
+            arg=[name, selector],
+            timeout=WAIT,
+        )
+        box: dict[str, float] = found.json_value()
+        return box
 
     def text(self, name: str) -> str:
         """The words of a Div, without its tags."""

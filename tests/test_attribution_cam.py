@@ -272,6 +272,27 @@ def test_cam_needs_its_head(kind: str) -> None:
         attribution_steps(network, torch.rand(1, 1, 8, 8), 0, "CAM")
 
 
+def test_cam_is_refused_for_an_image_that_the_head_does_not_hold_for() -> None:
+    """Found by trial on noise, a head may be another for what has more contrast."""
+
+    class Limited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.conv(x).relu()
+            return self.head(maps.mean((2, 3))) * (x.amax((2, 3)) - x.mean((2, 3)) < 0.75).float()
+
+    network = Network.from_module(Limited(), (1, 8, 8), name="limited", device="cpu")
+    assert attribute(network, torch.full((1, 1, 8, 8), 0.5), 0, "CAM").values.shape == (1, 8, 8)
+    spot = torch.zeros(1, 1, 8, 8)
+    spot[..., 4, 4] = 1.0
+    with pytest.raises(AttributionError, match="limited does not give for this image; choose Grad-CAM"):
+        attribute(network, spot, 0, "CAM")
+
+
 def test_cam_is_refused_in_a_sentence_before_anything_runs() -> None:
     network = Network.from_module(Heads("plain"), (1, 8, 8), name="plain", device="cpu")
     images = torch.rand(1, 1, 8, 8)

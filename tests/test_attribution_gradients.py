@@ -10,8 +10,8 @@ from ascent_nets import linear
 from torch import Tensor, nn
 
 from vislib.attribution import Attribution, Target, attribute, attribution_steps
-from vislib.attribution.integrated import fitted_weights
-from vislib.attribution.meeting import _affine_networks
+from vislib.attribution.meeting import Meeting
+from vislib.attribution.query import Query
 from vislib.errors import AttributionError
 from vislib.network import Network
 
@@ -86,7 +86,6 @@ def test_closed_forms_of_a_linear_network() -> None:
         got = attribute(network, images, 2, "Integrated gradients", steps=4, baseline=name)
         close(got.values, (weights[2] * (images - start)).sum(1))
         assert (got.numbers["completeness_error"] < 1e-5).all()
-        assert (got.numbers["rule_error"] < 1e-5).all()
     smooth = attribute(network, images, 2, "SmoothGrad", samples=3)
     close(smooth.colour, weights[2].expand(3, -1, -1, -1))
     against = attribute(network, images, Target(2, against=0), "Saliency")
@@ -177,9 +176,10 @@ def test_integrated_gradients_are_the_integral(kind: str) -> None:
     )
     change = (network.logits(images) - network.logits(start))[:, 1]
     error = np.abs(got.values.sum((1, 2)) - change.numpy()) / np.abs(change.numpy())
-    assert (error < 0.01).all()
-    assert (got.numbers["completeness_error"] < 0.01).all()
-    assert "adds up to the score's change" in got.notes[0]
+    gap, size = np.abs(got.values.sum((1, 2)) - change.numpy()), expected.sum(1).abs().sum((1, 2)).numpy()
+    assert (gap < 0.02 * size).all()
+    np.testing.assert_allclose(got.numbers["completeness_error"], error, atol=1e-5)
+    assert got.notes[0].startswith("With 60 points on the way the map's sum misses ")
 
 
 def baseline_by_hand(images: Tensor, kind: str) -> Tensor:
@@ -197,41 +197,50 @@ def baseline_by_hand(images: Tensor, kind: str) -> Tensor:
     return matrix @ images @ matrix.T
 
 
-@pytest.mark.parametrize("steps", [2, 5, 50])
-def test_completeness_holds_where_the_rule_of_equal_steps_fails(steps: int) -> None:
-    """A score that jumps along the way: the rule alone is off by more than the 1 % that is allowed."""
+def kinked() -> Network:
+    """A score that jumps along the way from black."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 2)).double()
     with torch.no_grad():
         module[1].weight *= 10
         module[1].bias -= 3.0
-    network = Network.from_module(module, (1, 4, 4), name="kinks", device="cpu")
+    return Network.from_module(module, (1, 4, 4), name="kinks", device="cpu")
+
+
+@pytest.mark.parametrize("steps", [2, 5, 50])
+def test_the_midpoint_rule_and_the_part_of_the_change_that_it_misses(steps: int) -> None:
+    """Point by point; and the gap is said as it is."""
+    network = kinked()
     images = images_for(network, 6)
+    expected = sum(images * own_gradient(network, images * ((k + 0.5) / steps), 0) for k in range(steps))
     got = attribute(network, images, 0, "Integrated gradients", steps=steps)
+    close(got.colour, expected / steps, 1e-5)
     change = (network.logits(images) - network.logits(torch.zeros_like(images)))[:, 0].numpy()
     error = np.abs(got.values.astype(np.float64).sum((1, 2)) - change) / np.abs(change)
     np.testing.assert_allclose(got.numbers["completeness_error"], error, atol=1e-5)
-    if steps == 50:
-        assert (error < 0.01).all()
-        assert (got.numbers["rule_error"] > 1e-4).any()
-    if (got.numbers["rule_error"] > 0.01).any():
-        assert "alone misses that change by" in got.notes[1]
+    assert error.max() > 1e-3
+    assert f"misses {100 * error.max():.1f} % of the score's change" in got.notes[0]
+    assert ("more steps come closer" in got.notes[0]) == (error.max() > 0.01)
 
 
-def test_fitted_weights_are_the_closest_that_are_complete() -> None:
-    """Least squares under two constraints, solved as a linear system; and never below 0."""
-    rng = np.random.default_rng(0)
-    slopes, change = rng.normal(size=12) + 3, 3.4
-    even, tilt = fitted_weights(slopes.tolist(), change)
-    weights = even + tilt * (slopes - change)
-    constraints = np.stack([np.ones(12), slopes])
-    system = np.block([[np.eye(12), constraints.T], [constraints, np.zeros((2, 2))]])
-    expected = np.linalg.solve(system, np.concatenate([np.full(12, 1 / 12), [1.0, change]]))[:12]
-    np.testing.assert_allclose(weights, expected, atol=1e-12)
-    even, tilt = fitted_weights([1.0, 1.1, 1.2], 9.0)
-    weights = even + tilt * (np.array([1.0, 1.1, 1.2]) - 9.0)
-    np.testing.assert_allclose(weights, [0.0, 1 / 3, 2 / 3], atol=1e-12)
-    assert fitted_weights([2.0, 2.0], 2.5) == (0.5, 0.0)
+@pytest.mark.parametrize("steps", [2, 20])
+def test_rounding_in_the_gradients_stays_as_small_in_the_map(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other kernels round otherwise, also from row to row of a batch: the map is no less certain than its gradients."""
+    network = kinked()
+    images = images_for(network, 2)
+    plain = attribute(network, images, 0, "Integrated gradients", steps=steps).colour
+    random, gradient = torch.Generator().manual_seed(0), Meeting._gradient
+
+    def rounded(*given: object) -> tuple[Tensor, bool]:
+        one, early = gradient(*given)
+        return one * (1 + 1e-4 * (torch.rand(one.shape, generator=random) - 0.5)), early
+
+    monkeypatch.setattr(Meeting, "_gradient", rounded)
+    other = attribute(network, images, 0, "Integrated gradients", steps=steps).colour
+    size = sum((images * own_gradient(network, images * ((k + 0.5) / steps), 0)).abs() for k in range(steps))
+    assert (np.abs(other - plain) <= 1e-4 * (size / steps).numpy() + 1e-6 * np.abs(plain).max()).all()
 
 
 def test_a_score_that_does_not_change_has_no_error() -> None:
@@ -241,39 +250,77 @@ def test_a_score_that_does_not_change_has_no_error() -> None:
     assert not got.values.any()
 
 
-class Stem(nn.Module):
-    """Networks of which the first convolution's output is not all that the score sees, or not by an affine way."""
+class Ways(nn.Module):
+    """Networks that look at their images in one way or another before and beside the first convolution."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         torch.manual_seed(3)
         self.kind = kind
         self.one, self.other = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
-        self.head = nn.Linear(4, 3)
+        self.head, self.scale = nn.Linear(4, 3), nn.Parameter(torch.rand(2, 1, 1) + 0.5)
+
+    def before(self, x: Tensor) -> Tensor:
+        kind = self.kind
+        if kind == "clamped":
+            return x.clamp(-1.5, 1.5)
+        if kind == "clamped far out":
+            return x.clamp(-6, 3.0)
+        if kind == "squared":
+            return x**2
+        if kind == "own statistics":
+            return x / x.std((1, 2, 3), keepdim=True)
+        if kind == "detached statistics":
+            return x * x.detach().amax((1, 2, 3), keepdim=True)
+        if kind == "branch":
+            return x if float(x.detach().max()) < 1.6 else x * 2
+        if kind == "where":
+            return torch.where(x > 1.2, x * 3, x)
+        if kind == "padded":
+            return F.pad(x.sub(0.1).mul(self.scale).flip(2), (1, 1, 1, 1))
+        if kind == "colours":
+            return torch.cat([x[:, 1:], x[:, :1]], 1).permute(0, 1, 3, 2).contiguous() / 2
+        return x.exp() if kind == "exponential" else x
 
     def forward(self, x: Tensor) -> Tensor:
-        before = x**2 if self.kind == "squared" else x
-        if self.kind == "own statistics":
-            before = x / x.std((1, 2, 3), keepdim=True)
-        maps = self.one(before).relu_()
+        maps = self.one(self.before(x)).relu_()
         if self.kind == "two branches":
             maps = maps * self.other(x).relu()
+        if self.kind == "brightness beside":
+            maps = maps + x.clamp(min=1.5).mean((1, 2, 3), keepdim=True)
         return self.head((maps**2).mean((2, 3)))
 
 
-@pytest.mark.parametrize("kind", ["affine", "squared", "own statistics", "two branches"])
+EARLY = ["affine", "padded", "colours"]
+LATE = [
+    *("clamped", "clamped far out", "squared", "own statistics", "detached statistics", "branch", "where"),
+    *("exponential", "two branches", "brightness beside"),
+]
+
+
+@pytest.mark.parametrize("kind", [*EARLY, *LATE])
 def test_gradients_meet_early_only_where_that_is_exact(kind: str) -> None:
-    network = Network.from_module(Stem(kind).double(), (2, 8, 8), mean=MEAN, std=STD, name=kind, device="cpu")
+    """Noise takes the copies far out of [0, 1], where a clamp, a branch or a square is another map than inside."""
+    network = Network.from_module(Ways(kind).double(), (2, 8, 8), mean=MEAN, std=STD, name=kind, device="cpu")
     images = images_for(network)
     generator = torch.Generator().manual_seed(0)
-    total = torch.zeros_like(images)
-    for _ in range(5):
-        noise = 0.15 * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).view(-1, 1, 1, 1)
-        total += own_gradient(network, images + noise * torch.randn(images.shape[1:], generator=generator), 1)
-    close(attribute(network, images, 1, "SmoothGrad", samples=5).colour, total / 5)
-    assert _affine_networks[network] == {"logits": kind == "affine"}
+    total, samples = torch.zeros_like(images), 8
+    for _ in range(samples):
+        noise = 0.6 * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).view(-1, 1, 1, 1)
+        copies = images + noise * torch.randn(images.shape[1:], generator=generator)
+        total += torch.cat([own_gradient(network, copy[None], 1) for copy in copies])
+    options = {"samples": samples, "noise": 0.6}
+    target = Target(1).checked(network, len(images))
+    query = Query("SmoothGrad", False, network, images, target, "", {}, 0)
+    assert Meeting(query).early == (kind in EARLY)
+    if kind == "branch":  # which looks at the whole batch: images one by one, then
+        return
+    close(attribute(network, images, 1, "SmoothGrad", **options).colour, total / samples)
+    points = [(k + 0.5) / 6 for k in range(6)]
+    path = sum(images * own_gradient(network, images * point, 1) for point in points) / 6
+    close(attribute(network, images, 1, "Integrated gradients", steps=6).colour, path)
     many = images.repeat(5, 1, 1, 1)  # too many images to keep sums of maps for
-    close(attribute(network, many, 1, "SmoothGrad", samples=5).colour, total.repeat(5, 1, 1, 1) / 5)
+    close(attribute(network, many, 1, "SmoothGrad", **options).colour, total.repeat(5, 1, 1, 1) / samples)
 
 
 @pytest.mark.parametrize("method", ["SmoothGrad", "Integrated gradients"])

@@ -143,9 +143,10 @@ def test_a_bad_address_is_told_and_ignored(
 def test_the_slider_follows_until_it_is_dragged_and_then_stays(opened: Visit) -> None:
     climb(opened, 1)
     opened.until("m('history-slider').value > 30")
-    track = opened.element("history-slider", ".noUi-base").bounding_box()
-    assert track is not None
-    handle = opened.element("history-slider", ".noUi-handle").bounding_box()
+    track = opened.box("history-slider", ".noUi-base")
+    handle = opened.element(
+        "history-slider", ".noUi-handle"
+    ).bounding_box()  # follows the newest step: never rests
     assert handle is not None
     mouse = opened.page.mouse
     mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
@@ -375,8 +376,7 @@ def test_nothing_is_cut_off_at_1440_by_900(opened: Visit) -> None:
     )
     assert size == [1440, 900]
     for name, selector in (("stop", "button"), ("history-slider", ".noUi-target"), ("compare", "button")):
-        box = opened.element(name, selector).bounding_box()
-        assert box is not None
+        box = opened.box(name, selector)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 1440
         assert box["y"] + box["height"] <= 900
@@ -384,12 +384,10 @@ def test_nothing_is_cut_off_at_1440_by_900(opened: Visit) -> None:
 
 
 def _assert_apart(page: Visit, names: list[str]) -> None:
-    boxes = {name: page.element(name, "button, input").bounding_box() for name in names}
+    boxes = {name: page.box(name, "button, input") for name in names}
     for one in names:
         for other in names:
             a, b = boxes[one], boxes[other]
-            assert a is not None
-            assert b is not None
             if one < other:
                 apart = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
                 assert apart or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"], (one, other)

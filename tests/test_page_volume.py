@@ -114,7 +114,7 @@ def test_it_opens_on_the_lesion_with_a_map_of_every_slice(page: Visit) -> None:
 def test_a_slice_that_is_scrolled_to_is_the_input_of_all_tabs(page: Visit) -> None:
     before = crosshair(page)
     jobs = page.get("volume-view", "tick")
-    pane = page.element("volume-view", ".pane.axial").bounding_box()
+    pane = page.box("volume-view", ".pane.axial")
     page.page.mouse.move(pane["x"] + 40, pane["y"] + 60)
     for _ in range(3):
         page.page.mouse.wheel(0, 120)

@@ -287,8 +287,17 @@ def cam(query: Query) -> Iterator[Attribution]:
 
 def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
     maps, scores = seen_maps(query, layer)
-    weight = query.network.module.get_submodule(name).weight
+    last = query.network.module.get_submodule(name)
+    weight = last.weight
     assert isinstance(weight, Tensor)
+    with torch.no_grad():
+        logits = last(maps.flatten(2).mean(2))
+    if not bool(((query.target.of(logits) - scores).abs() <= 1e-3 * logits.abs().amax(1)).all()):
+        # The head was found on other images; what it does not hold for is refused.
+        raise AttributionError(
+            f"CAM needs class scores that are a linear layer of the mean maps of {layer!r}, which {query.network.name} "
+            "does not give for this image; choose Grad-CAM."
+        )
     chosen = weight[torch.tensor(query.target.unit, device=maps.device)]
     if query.target.against is not None:
         chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]

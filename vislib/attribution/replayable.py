@@ -1,6 +1,6 @@
-"""Replayable: the torch calls that are known to be right, and safe, when they are played again on other images."""
+"""Known calls: the torch functions that may be played again on other images, and those that are affine in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +60,18 @@ _ARRANGING = (
     *("squeeze", "unsqueeze", "chunk", "split", "unbind", "getitem", "narrow", "select", "cat", "concat"),
     *("concatenate", "stack", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "pad", "interpolate"),
 )
+_AFFINE_ARRANGING = frozenset(_ARRANGING) - {"interpolate"} | {
+    "to",
+    "float",
+    "double",
+    "clone",
+    "contiguous",
+    "flip",
+}
+_MOVING = ("permute", "transpose", "swapaxes", "movedim", "flip")
+_SUMS = frozenset(("add", "sub", "radd", "rsub", "iadd", "isub", "neg", "mean", "sum"))
+_PRODUCTS = frozenset(("mul", "rmul", "imul"))
+_QUOTIENTS = frozenset(("div", "truediv", "true_divide", "itruediv"))
 _ALONG = {"softmax": 1, "log_softmax": 1, "softmin": 1, "normalize": 2, "glu": 1}  # where the axis stands
 _NAMES = frozenset((*_WEIGHTED, *_POOLING, *_ELEMENTWISE, *_DROPOUTS, *_ARRANGING, *_ALONG))
 _HOMES = (torch, Tensor, F, torch._C._nn)
@@ -89,6 +101,8 @@ def tells_form_alone(func: Callable[..., Any]) -> bool:
 def is_replayable(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether this call may be played again on other tensors in the place of some of its arguments."""
     name = call_name(func)
+    if name == "flip":
+        return False  # over the rows, perhaps
     if func in _ACTIVATIONS:
         return not (name == "rrelu" and _given(args, kwargs, 3, "training", False))
     if func not in _SAFE and not (name == "data" and getattr(func, "__name__", "") == "__get__"):
@@ -108,6 +122,32 @@ def is_replayable(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
         axis = _given(args, kwargs, _ALONG[name], "dim", 1 if name == "normalize" else -1)
         return isinstance(axis, int) and axis not in (0, -first_argument(args, kwargs).ndim)
     return True
+
+
+def is_affine(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], derived: Sequence[Tensor]
+) -> bool:
+    """Whether a call is affine in the tensors `derived` among its arguments, all else being constant.
+
+    Nor may it move the first axis, that of the images.
+    """
+    name, data = call_name(func), first_argument(args, kwargs)
+    if func not in _SAFE:
+        return False
+    if name in _MOVING:
+        axes = [
+            axis
+            for part in (*args[1:], *kwargs.values())
+            for axis in (part if isinstance(part, tuple | list) else [part])
+        ]
+        return axes[0] == 0 if name == "permute" else not {0, -data.ndim} & set(axes)
+    if name == "getitem":
+        return _is_plain(args[1])
+    if name in _PRODUCTS:
+        return len(derived) == 1
+    if name in _QUOTIENTS:
+        return len(derived) == 1 and derived[0] is data and not kwargs.get("rounding_mode")
+    return name in _SUMS | _AFFINE_ARRANGING
 
 
 def _is_plain(index: Any) -> bool:
@@ -131,5 +171,5 @@ def _is_hashable(func: Any) -> bool:
     return type(func).__hash__ is not None
 
 
-_SAFE = _functions(lambda func: call_name(func) in _NAMES)
+_SAFE = _functions(lambda func: call_name(func) in _NAMES | {"flip"})
 _ACTIVATIONS = _functions(is_activation)

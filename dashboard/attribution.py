@@ -16,7 +16,7 @@ from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
-from dashboard.orientation import CONVENTIONS, NEUROLOGICAL, RADIOLOGICAL
+from dashboard.orientation import IN_SHORT, NEUROLOGICAL, RADIOLOGICAL
 from dashboard.overlay import Lens, Overlay
 from dashboard.services import Services
 from dashboard.workspace import Workspace
@@ -77,7 +77,7 @@ class AttributionPanel:
         )
         self.orientation = Button(
             name="orientation",
-            label=CONVENTIONS[self._workspace.radiological],
+            label=IN_SHORT[self._workspace.radiological],
             visible=False,
             margin=(6, 0, 0, 0),
             stylesheets=[styles.PLAIN_BUTTON],
@@ -216,7 +216,7 @@ class AttributionPanel:
     def _turn(self) -> None:
         """Draw everything the other way round: nothing is computed anew."""
         now, radiological = self._workspace.now, self._workspace.radiological
-        self.orientation.label = CONVENTIONS[radiological]
+        self.orientation.label = IN_SHORT[radiological]
         if now.input is not None:
             self.picture.turn(now.input.plane, radiological)
         for card in self.cards:

@@ -19,6 +19,9 @@ CONVENTIONS: Mapping[bool, str] = MappingProxyType(
         False: "Neurological: patient’s left on the left",
     }
 )
+IN_SHORT: Mapping[bool, str] = MappingProxyType(
+    {True: "Radiological: left on the right", False: "Neurological: left on the left"}
+)
 LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # at the low and the high end of x, y, z
 SIDES = ("left", "right", "top", "bottom")
 

@@ -79,7 +79,8 @@ div.bk-clearfix { width: 100%; }
 b { color: var(--text); font-weight: 600; }
 p { margin: 4px 0; } p.warm { color: var(--warm); border-left: 3px solid var(--warm); padding-left: 8px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 500; } tr:first-child th { text-align: right; font-size: 11px; }
+th { text-align: left; font-weight: 500; white-space: nowrap; }
+tr:first-child th { text-align: right; font-size: 11px; }
 td { text-align: right; color: var(--text); padding-left: 6px; white-space: nowrap; }
 i { display: inline-block; width: 8px; height: 8px; border-radius: 50%; margin-right: 5px; }
 svg { display: block; color: var(--text); background: var(--sunken); border-radius: 4px; margin-top: 4px; }

@@ -21,7 +21,8 @@ def test_a_photograph_is_told_from_a_brain_and_what_arrives_is_shown(
     browser: Browser, dashboard: Dashboard, tmp_path: Path
 ) -> None:
     with visit(browser, dashboard.url("?tab=Attribution&input=china")) as page:
-        page.until("m('input-warning').visible")
+        # What was done to the picture is said at once, its distance when the domain has been learned.
+        page.until("m('input-warning').visible && m('input-warning').text.includes('its features lie')")
         said = page.text("input-warning")
         assert said.startswith("This picture is unlike what the network was made for (its features lie ")
         assert "its colours were turned to grey" in said

@@ -68,6 +68,11 @@ class MethodQuestion:
             "network": self.network.name,
             "fingerprint": self.network.fingerprint,
             "target": self.target.words(self.network),
+            "head": {
+                "kind": self.network.head.kind,
+                "unit": self.network.head.unit,
+                "said": self.network.head.said,
+            },
             "method": self.method.name,
             "layer": self.layer,
             "parameters": dict(self.values),

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -19,7 +20,7 @@ from dashboard.overlay import Lens
 from dashboard.workspace import Workspace
 from vislib import display
 from vislib.attribution import Target
-from vislib.evaluation import Check, CheckProgress, Verdict, check, verdict
+from vislib.evaluation import Check, CheckProgress, Curve, Verdict, check, verdict
 from vislib.jobs import Job
 from vislib.network import Network
 from vislib.parameters import Value
@@ -29,6 +30,17 @@ Settings = tuple[str, str | None, dict[str, Value]]  # name, layer and parameter
 
 _COLOURS = tuple(Colorblind[8][at] for at in (0, 1, 3, 6, 5, 4))  # no yellow, which white swallows
 _GREY = "#8a94a1"
+_TITLES = {  # by whether what is followed is a probability
+    True: {
+        "deletion": "Deletion: what the map marks is removed, the strongest first. Good maps fall early.",
+        "insertion": "Insertion: it is put back into a blurred input. Good maps rise early.",
+    },
+    False: {
+        "deletion": "Deletion: what the map marks is removed, the strongest first. Good maps move the value early.",
+        "insertion": "Insertion: it is put back into a blurred input. Good maps bring the value back early.",
+    },
+}
+_NAN = "; not measured where removing everything moves nothing"
 _THUMBNAIL = 72  # CSS pixels
 _INVITATION = (
     "Measures every map shown: where it lies, what removing it does, whether it depends on the weights."
@@ -95,10 +107,6 @@ class CheckView:
         )
 
     def _figure(self, name: str) -> Any:
-        titles = {
-            "deletion": "Deletion: what the map marks is removed, the strongest first. Good maps fall early.",
-            "insertion": "Insertion: it is put back into a blurred input. Good maps rise early.",
-        }
         self.sources[name].name = f"{name}-source"
         plot = figure(
             name=f"{name}-curves",
@@ -106,7 +114,7 @@ class CheckView:
             sizing_mode="stretch_width",
             toolbar_location=None,
             tools="",
-            title=titles[name],
+            title=_TITLES[True][name],
             margin=0,
         )
         plot.x_range, plot.y_range = Range1d(0, 1), Range1d(-0.02, 1.02)
@@ -114,7 +122,7 @@ class CheckView:
         plot.add_tools(HoverTool(renderers=[lines], tooltips=[("", "@name"), ("area", "@area")]))
         plot.title.text_font_size, plot.title.text_font_style = "11px", "normal"
         plot.title.text_color = _GREY
-        plot.xaxis.axis_label, plot.yaxis.axis_label = "share of the pixels", "probability"
+        plot.xaxis.axis_label = "share of the pixels"
         return plot
 
     @property
@@ -225,7 +233,7 @@ class CheckView:
         return self._thumbnails[id(values)][1]
 
     def _draw_curves(self, checks: Sequence[Check], colours: dict[str, str]) -> None:
-        for name, source in self.sources.items():
+        for plot, (name, source) in zip(self.figures, self.sources.items(), strict=True):
             # Baselines first: what is drawn later lies on top.
             drawn = [
                 (one, curve)
@@ -233,14 +241,39 @@ class CheckView:
                 if (curve := getattr(one, name)) is not None
             ]
             self.curves.visible = self.curves.visible or bool(drawn)
+            heights = [self._heights(curve) for _, curve in drawn]
+            if self._of is not None:
+                self._name_axis(plot, name, heights)
             source.data = {
                 "xs": [curve.fractions.tolist() for _, curve in drawn],
-                "ys": [curve.probabilities[0].tolist() for _, curve in drawn],
+                "ys": [ys.tolist() for ys in heights],
                 "color": [colours.get(one.name, _GREY) for one, _ in drawn],
                 "name": [one.name for one, _ in drawn],
                 "width": [1 if one.baseline else 2 for one, _ in drawn],
-                "area": [f"{curve.auc[0]:.3f}" for _, curve in drawn],
+                "area": [_number(float(curve.auc[0])) for _, curve in drawn],
             }
+
+    def _heights(self, curve: Curve) -> np.ndarray:
+        """What is drawn of a curve: a probability, or the value itself in its unit."""
+        if curve.values is None or self._of is None:
+            return curve.probabilities[0]
+        return -curve.values[0] if self._of[2].opposite else curve.values[0]
+
+    def _name_axis(self, plot: Any, name: str, heights: list[np.ndarray]) -> None:
+        assert self._of is not None
+        network, _, target = self._of
+        plot.title.text = _TITLES[network.head.has_probability][name]
+        words = replace(target, opposite=False).words(network)
+        if network.head.has_probability:
+            plot.yaxis.axis_label = f"probability of {target.words(network)}"
+            plot.y_range.update(start=-0.02, end=1.02)
+            return
+        words, unit = words.removeprefix("what raises "), network.head.unit
+        plot.yaxis.axis_label = f"{words} ({unit})" if unit else words
+        known = [float(one) for ys in heights for one in ys if np.isfinite(one)]
+        if known:
+            pad = 0.05 * (max(known) - min(known)) or 1.0
+            plot.y_range.update(start=min(known) - pad, end=max(known) + pad)
 
     def close(self) -> None:
         """The browser has gone."""
@@ -259,8 +292,8 @@ def table(found: CheckProgress, verdicts: dict[str, Verdict], colours: dict[str,
         "",
         "share of |map| inside the lesion's outline",
         "whether the strongest place lies at the lesion",
-        "area under the curve; lower is better",
-        "area under the curve; higher is better",
+        f"area under the curve; lower is better{_NAN}",
+        f"area under the curve; higher is better{_NAN}",
         "(least relevant first - most relevant first) / 2; higher is better",
         "likeness (SSIM) to the maps when the upper half of the layers becomes random; lower is better",
     ]
@@ -342,9 +375,13 @@ def plane_of(values: np.ndarray) -> np.ndarray:
 
 
 def _number(value: float | None) -> str:
+    if value is None:
+        return ""
     # + 0.0: no minus before a zero
-    return "" if value is None or not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}"
+    return f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "not measured"
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.0%}".replace("%", " %")
+    return (
+        "" if value is None else f"{value:.0%}".replace("%", " %") if np.isfinite(value) else "not measured"
+    )

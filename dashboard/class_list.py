@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from bokeh.models import AutocompleteInput, Column, Div, InlineStyleSheet, RadioButtonGroup, Select
 
-from dashboard import styles
+from dashboard import sayings, styles
 from dashboard.answers import Answers
 from dashboard.inputs import Input
+from dashboard.sayings import Saying
 from dashboard.workspace import Workspace
 from vislib.attribution import Target
+from vislib.errors import VislibError
 from vislib.jobs import Job
 from vislib.network import Network
 from vislib.probe import LOGITS
@@ -27,30 +29,48 @@ _KINDS = ("a class", "the chosen unit")
 class Classes:
     """The network's answer to one input."""
 
+    network: Network
     input: Input
     step: int
-    probabilities: np.ndarray  # (classes,), softmax of the logits
+    scores: np.ndarray  # (units,) float64, as `Network.logits` gives them
+
+    @property
+    def sayings(self) -> list[Saying]:
+        """The same as the network's head means it, the most probable first."""
+        return sayings.sayings(self.network, self.scores)
 
 
 def classify(network: Network, one: Input) -> Iterator[Classes]:
-    """The classes' probabilities, in one step."""
+    """The network's scores, in one step."""
     with torch.inference_mode():
-        logits = network.logits(torch.from_numpy(one.image))
-    yield Classes(one, 1, torch.softmax(logits.double(), 1)[0].cpu().numpy())
+        scores = network.logits(torch.from_numpy(one.image))
+    yield Classes(network, one, 1, scores[0].double().cpu().numpy())
 
 
 class ClassList:
-    """The five most probable classes as bars; a click explains one, a menu sets it against another."""
+    """The most probable answers as bars, or values; a click explains one, a menu sets it against another."""
 
     def __init__(self, answers: Answers, workspace: Workspace) -> None:
         self._answers, self._workspace = answers, workspace
         self._job: Job | None = None
         self._shown: Classes | None = None
-        self._listed: list[int] = []
+        self._listed: list[Target] = []
         self._showing = self._by_hand = False
         self.bars = InlineStyleSheet(css="")
         self.fade = InlineStyleSheet(css="")
         self.heading = Div(text="The network says", stylesheets=[styles.HEADING], margin=(10, 0, 4, 0))
+        self.values = _line("class-values", styles.VALUES, (0, 0, 6, 0))
+        self.note = _line("head-note", styles.QUIET, (6, 0, 0, 0))
+        self.head = Select(
+            name="head-kind",
+            title="the output is",
+            options=[],
+            value="",
+            sizing_mode="stretch_width",
+            stylesheets=[styles.FIELD],
+            margin=(6, 0, 0, 0),
+            visible=False,
+        )
         self.list = RadioButtonGroup(
             name="class-list",
             labels=[],
@@ -93,8 +113,11 @@ class ClassList:
         )
         self.root = Column(
             self.heading,
+            self.values,
             self.list,
             self.search,
+            self.note,
+            self.head,
             self.kind,
             self.against,
             sizing_mode="stretch_width",
@@ -107,7 +130,9 @@ class ClassList:
         self.search.on_change("value", self._searched)
         self.kind.on_change("value", lambda _attr, _old, _new: self._kind_chosen())
         self.against.on_change("value", self._against_chosen)
+        self.head.on_change("value", self._head_chosen)
         self._workspace.listen("network", self._forget)
+        self._workspace.listen("network assumed", self._show_head)
         self._workspace.listen("input", self.ask)
         self._workspace.listen("choice", self._fade)
         self._workspace.listen("target", self._show)
@@ -127,6 +152,7 @@ class ClassList:
         self._showing = True
         try:
             self.list.update(active=None, labels=[])
+            self.values.update(text="", visible=False)
             self.bars.css = ""
             self.search.update(visible=False, completions=[])
             self.kind.update(options=[*_KINDS], value=_KINDS[0])
@@ -166,11 +192,11 @@ class ClassList:
 
     @property
     def said(self) -> tuple[str, str] | None:
-        """The most probable class of the present input and its probability, in words; None until it is known."""
-        if self._shown is None or self._shown.input is not self._workspace.now.input:
+        """What the network says to the present input and its number, in words; None until it is known."""
+        found, now = self._shown, self._workspace.now
+        if found is None or found.input is not now.input or found.network is not now.network:
             return None
-        best = int(self._shown.probabilities.argmax())
-        return self._labels()[best], _percent(float(self._shown.probabilities[best]))
+        return sayings.in_short(found.network, found.scores)
 
     @property
     def settled(self) -> bool:
@@ -189,17 +215,16 @@ class ClassList:
             self._workspace.notify(job.error or "The input could not be classified.")
             return
         found = job.history.result
-        if found is None or found is self._shown or found.input is not self._workspace.now.input:
+        now = self._workspace.now
+        if found is None or found is self._shown or found.input is not now.input:
             return
         self._shown = found
         self.fade.css = ""
-        now = self._workspace.now
         chosen = now.target is not None and (self._by_hand or now.target.layer != LOGITS)
         if chosen:
             self._show()
         else:
-            target = Target(int(found.probabilities.argmax()))
-            self._workspace.change(target=target)
+            self._workspace.change(target=found.sayings[0].target)
             self._show()
 
     def _clicked(self, _attr: str, _old: int | None, new: int | None) -> None:
@@ -207,17 +232,18 @@ class ClassList:
             self.choose(self._listed[new])
 
     def _searched(self, _attr: str, _old: str, new: str) -> None:
-        labels = self._labels()
-        if new in labels:
-            self.choose(labels.index(new))
+        known = {one.words: one.target for one in self._shown.sayings} if self._shown is not None else {}
+        if new in known:
+            self.choose(known[new])
             self.search.value = ""
 
-    def choose(self, unit: int) -> None:
-        """Explain this class, whatever comes out as the most probable one, until another network is opened."""
+    def choose(self, target: Target) -> None:
+        """Explain this answer, whatever comes out as the most probable one, until another network is opened."""
         self._by_hand = True
         old = self._workspace.now.target
-        against = old.against if old is not None and old.layer == LOGITS and old.against != unit else None
-        self._workspace.change(target=Target(unit, against=against))
+        if target.against is None and old is not None and old.layer == LOGITS and old.against != target.unit:
+            target = replace(target, against=old.against)
+        self._workspace.change(target=target)
 
     def explain(self, target: Target) -> None:
         """Explain this, checked for one input, as if a person had chosen it."""
@@ -226,13 +252,23 @@ class ClassList:
         self._workspace.change(target=one)
 
     def _against_chosen(self, _attr: str, _old: str, new: str) -> None:
-        target = self._workspace.now.target
-        if self._showing or target is None or target.layer != LOGITS:
+        now = self._workspace.now
+        if self._showing or now.network is None or now.target is None or now.target.layer != LOGITS:
             return
-        labels = self._labels()
-        against = labels.index(new) if new in labels else None
+        known = sayings.against_names(now.network, now.target, range(now.network.layers[LOGITS].channels))
         self._by_hand = True
-        self._workspace.change(target=replace(target, against=None if against == target.unit else against))
+        self._workspace.change(target=replace(now.target, against=known.get(new)))
+
+    def _head_chosen(self, _attr: str, _old: str, new: str) -> None:
+        """Take the output for something else in this session."""
+        now = self._workspace.now
+        if self._showing or now.network is None or new not in sayings.switches(now.network, now.assumed):
+            return
+        try:
+            self._workspace.change(network=now.network.with_head(new))
+        except VislibError as error:
+            self._workspace.notify(str(error), "warning")
+            self._show_head()
 
     def _kind_chosen(self) -> None:
         if self._showing or self._shown is None:
@@ -241,7 +277,7 @@ class ClassList:
         if self.kind.value == _KINDS[1] and now.layer != LOGITS:
             self._workspace.change(target=Target(now.unit, layer=now.layer))
         else:
-            self._workspace.change(target=Target(int(self._shown.probabilities.argmax())))
+            self._workspace.change(target=self._shown.sayings[0].target)
             self._show()
 
     def _follow_unit(self) -> None:
@@ -252,55 +288,84 @@ class ClassList:
         elif now.network is not None:
             self._show()
 
-    def _labels(self) -> list[str]:
-        network = self._workspace.network
-        count = network.layers[LOGITS].channels
-        return list(network.labels) or [f"class {unit}" for unit in range(count)]
-
-    def _show(self) -> None:
-        now, found = self._workspace.now, self._shown
-        if now.network is None or found is None:
+    def _show_head(self) -> None:
+        """Say what was assumed of the output, and offer what else it may be."""
+        now = self._workspace.now
+        if now.network is None:
             return
-        labels, target = self._labels(), now.target
-        order = [int(unit) for unit in np.argsort(-found.probabilities, kind="stable")]
-        listed = order[:_TOP]
-        if target is not None and target.layer == LOGITS and target.unit not in listed:
-            listed.append(int(target.unit))  # type: ignore[arg-type]
+        scores = self._shown.scores if self._shown is not None else None
+        said = sayings.remarks(now.network, scores)
+        offered = sayings.switches(now.network, now.assumed)
+        kind = now.network.head.kind
         self._showing = True
         try:
-            self._show_list(listed, labels, found.probabilities, target)
-            self.search.visible = len(labels) > _TOP
-            if self.search.completions != labels and self.search.visible:
-                self.search.completions = labels
-            self._show_menus(order, labels, target)
+            _say(self.note, "<br>".join(escape(one) for one in said))
+            self.head.update(options=[*offered.items()], value=kind if kind in offered else "")
+            self.head.visible = bool(offered)
         finally:
             self._showing = False
 
-    def _show_list(
-        self, listed: list[int], labels: list[str], probabilities: np.ndarray, target: Target | None
-    ) -> None:
-        self._listed = listed
-        texts = [f"{labels[unit]}\u2003{_percent(float(probabilities[unit]))}" for unit in listed]
+    def _show(self) -> None:
+        now, found = self._workspace.now, self._shown
+        if now.network is None or found is None or found.network is not now.network:
+            return
+        every, target = found.sayings, now.target
+        listed = every[:_TOP]
+        listed += [one for one in every[_TOP:] if sayings.same(one.target, target)]
+        self._show_head()
+        self._showing = True
+        try:
+            self._show_list(listed, target)
+            named = sayings.values(now.network, found.scores)[:_TOP]
+            _say(self.values, "".join(f"<p>{escape(name)}<b>{escape(one)}</b></p>" for name, one in named))
+            self.search.visible = len(every) > _TOP
+            names = [one.words for one in every]
+            if self.search.visible and self.search.completions != names:
+                self.search.completions = names
+            self._show_menus([int(one.target.unit) for one in every], target)  # type: ignore[arg-type]
+        finally:
+            self._showing = False
+
+    def _show_list(self, listed: list[Saying], target: Target | None) -> None:
+        self._listed = [one.target for one in listed]
+        texts = [f"{one.words}\u2003{one.number}" if one.number else one.words for one in listed]
         if texts != self.list.labels:
             self.list.active = None
             self.list.labels = texts
-            self.bars.css = _bars([float(probabilities[unit]) for unit in listed])
-        unit = target.unit if target is not None and target.layer == LOGITS else None
-        self.list.active = listed.index(unit) if unit in listed else None
+            self.bars.css = _bars([one.share for one in listed])
+        chosen = [at for at, one in enumerate(self._listed) if sayings.same(one, target)]
+        self.list.active = chosen[0] if chosen else None
 
-    def _show_menus(self, order: list[int], labels: list[str], target: Target | None) -> None:
-        now = self._workspace.now
-        other = f"unit {now.unit} of {now.layer}"
-        self.kind.options = [(_KINDS[0], _KINDS[0]), (_KINDS[1], _KINDS[1] if now.layer == LOGITS else other)]
+    def _show_menus(self, order: list[int], target: Target | None) -> None:
+        now, network = self._workspace.now, self._workspace.network
         is_class = target is None or target.layer == LOGITS
+        other = f"unit {now.unit} of {now.layer}" if now.layer != LOGITS else _KINDS[1]
+        if target is not None and not is_class:
+            other = target.words(network)
+        answer = _KINDS[0] if network.head.exclusive else "an answer"
+        self.kind.options = [(_KINDS[0], answer), (_KINDS[1], other)]
         self.kind.value = _KINDS[0] if is_class else _KINDS[1]
+        known = sayings.against_names(network, target, list(dict.fromkeys(order)))
+        names = list(known)[:50]
+        against = next((name for name, unit in known.items() if target and unit == target.against), _NOTHING)
+        if against not in (*names, _NOTHING):
+            names.append(against)
+        self.against.options = [_NOTHING, *names]
+        self.against.value = against
         self.against.disabled = not is_class
-        others = [unit for unit in order[:50] if target is None or unit != target.unit]
-        if target is not None and isinstance(target.against, int) and target.against not in others:
-            others.append(target.against)
-        self.against.options = [_NOTHING, *(labels[unit] for unit in others)]
-        against = target.against if target is not None else None
-        self.against.value = labels[against] if isinstance(against, int) else _NOTHING
+        self.against.visible = network.layers[LOGITS].channels > 1
+
+
+def _line(name: str, sheet: str, margin: tuple[int, int, int, int]) -> Div:
+    return Div(
+        name=name, text="", stylesheets=[sheet], sizing_mode="stretch_width", margin=margin, visible=False
+    )
+
+
+def _say(line: Div, text: str) -> None:
+    """Put words into a line, which takes no room where there are none."""
+    if line.text != text:
+        line.update(text=text, visible=bool(text))
 
 
 def _single(target: Target) -> Target:
@@ -308,12 +373,6 @@ def _single(target: Target) -> Target:
     unit, against = (one[0] if isinstance(one, tuple) else one for one in (target.unit, target.against))
     assert unit is not None
     return replace(target, unit=unit, against=against)
-
-
-def _percent(share: float) -> str:
-    if share >= 0.9995:
-        return "> 99.9 %" if share < 1 else "100 %"
-    return f"{share:.1%}".replace("%", " %") if share >= 0.0005 else "< 0.1 %"
 
 
 def _bars(shares: list[float]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bokeh.models import Button, CustomJS, Div, Row, Select, UIElement
 
-from dashboard import styles
+from dashboard import sayings, styles
 from dashboard.later import later
 from dashboard.services import Services
 from dashboard.workspace import Workspace
@@ -93,9 +93,7 @@ class Header:
             return
         shape = " x ".join(str(side) for side in network.input_shape)
         known = network.layer(layer)
-        about = (
-            f"{counted(network.layers['logits'].channels, 'class')}, input {shape} · <b>{escape(layer)}</b> "
-        )
+        about = f"{sayings.called(network)}, input {shape} · <b>{escape(layer)}</b> "
         about += counted(known.channels, "unit")
         self._say(about)
         document = self.about.document

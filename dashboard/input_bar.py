@@ -8,7 +8,6 @@ from bokeh.models import Row, Select, Slider
 from dashboard import styles
 from dashboard.inputs import Awaited, Choice, Input, Inputs, place_of
 from dashboard.later import attempt, later
-from dashboard.numbers import plural
 from dashboard.scans import Scan
 from dashboard.services import Services
 from dashboard.upload import Upload, shown_name
@@ -217,7 +216,7 @@ class InputBar:
         count, times = slices(scan.volume, choice.plane), scan.volume.times
         if choice.time >= times:
             self._workspace.notify(
-                f"{scan.name} has {plural(times, 'time point')}, so none of the number {choice.time}: "
+                f"{scan.name} has {counted(times, 'time point')}, so none of the number {choice.time}: "
                 f"number {scan.volume.time} is shown.",
                 "warning",
             )

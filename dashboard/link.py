@@ -5,7 +5,7 @@ from typing import Any
 
 from bokeh.models import Tabs
 
-from dashboard import address
+from dashboard import address, sayings
 from dashboard.address import Address
 from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
@@ -88,7 +88,9 @@ class Link:
         self._take_input()
         preset, default = self._preset(), default_preset(network, layer)
         chosen = None if preset == default else preset
-        found: dict[str, Any] = {"layer": layer, "unit": unit, "preset": chosen}
+        assumed = None if network.head.said else network.head
+        found: dict[str, Any] = {"network": self._taken(network), "assumed": assumed}
+        found |= {"layer": layer, "unit": unit, "preset": chosen}
         if self._asked.seed is not None:
             found["seed"] = self._asked.seed
         size = self._asked.size
@@ -125,6 +127,21 @@ class Link:
         except VislibError as error:
             self._warn(str(error))
         return layer, 0
+
+    def _taken(self, network: Network) -> Network:
+        """The network with the head that the link names, where a session may choose it."""
+        kind = self._asked.head
+        if kind is None or kind == network.head.kind:
+            return network
+        assumed = None if network.head.said else network.head
+        if kind not in sayings.switches(network, assumed):
+            self._warn(f"The link takes the output of {network.name} for {kind!r}, which it cannot be here.")
+            return network
+        try:
+            return network.with_head(kind)
+        except VislibError as error:
+            self._warn(str(error))
+            return network
 
     def _preset(self) -> Preset | None:
         """The preset that the link names, else the one that was chosen by hand; None: each layer's default."""
@@ -180,7 +197,8 @@ class Link:
                     return
                 self._classes.explain(Target(int(unit), layer=layer).checked(network, 1))
             elif asked.target is not None:
-                self._classes.explain(Target(asked.target, against=asked.against).checked(network, 1))
+                one = Target(asked.target, against=asked.against, opposite=asked.opposite == 1)
+                self._classes.explain(one.checked(network, 1))
         except VislibError as error:
             self._warn(str(error))
 
@@ -201,6 +219,8 @@ class Link:
         if (preset := self._workspace.preset) is not None:
             said |= described(preset)
             said["size"] = self._side(now.network, self._workspace.size_for(preset))
+        if now.assumed is not None and now.network.head.kind != now.assumed.kind:
+            said["head"] = now.network.head.kind
         if (awaited := now.awaited) is not None and self._held is not None:
             network, asked = self._held
             names = _OF_PLACE if network is not now.network else (*_OF_PLACE, *_OF_INPUT, "explain")
@@ -223,7 +243,7 @@ class Link:
 def _target(target: Target) -> dict[str, Any]:
     if target.layer != LOGITS:
         return {"explain": f"{target.unit}:{target.layer}"}
-    return {"target": target.unit, "against": target.against}
+    return {"target": target.unit, "against": target.against, "opposite": 1 if target.opposite else None}
 
 
 def _place(bar: InputBar) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Files of a map: overlay and map as PNG, values as .npy, and a slice's map as NIfTI on its volume's own grid."""
 
 import io
+import json
 import re
 
 import numpy as np
@@ -30,8 +31,8 @@ def build(
 
     Raises ImageError where there is no such file.
     """
-    one = question.input
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{one.stem}-{question.method.name}")
+    one, target = question.input, question.target.words(question.network)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{one.stem}-{question.method.name}-{target}")
     values = result.values[0]
     if what == "map.npy":  # as a script gets it: never flipped, and its name says how its axes run
         buffer = io.BytesIO()
@@ -46,13 +47,16 @@ def build(
         return f"{stem}.nii.gz", write_map(
             one.scan.volume,
             one.back(values),
-            question.method.name,
+            f"{question.method.name} for {target}",
             spec_of(question, result) | warned(warning),
         )
     if what in ("overlay.png", "map.png"):
         kind = what.removesuffix(".png")
         drawn = _drawn(_painted(kind, question, result, look), one.plane, look)
-        return f"{stem}-{kind}.png", display.png(under(drawn, warning) if warning else drawn)
+        return f"{stem}-{kind}.png", display.png(
+            under(drawn, warning) if warning else drawn,
+            {"vislib": json.dumps(spec_of(question, result) | warned(warning), sort_keys=True)},
+        )
     raise ImageError(f"There is no file {what!r} of a map; choose one from the menu.")
 
 

@@ -10,6 +10,7 @@ from dashboard import styles
 from dashboard.answers import Answer, Answers, Question
 from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
+from dashboard.sayings import score_words
 from dashboard.workspace import Workspace
 from vislib import display
 from vislib.attribution import Attribution
@@ -202,7 +203,10 @@ class MethodCard:
         self._tell(result, "")
 
     def _tell(self, result: Attribution, state: str) -> None:
-        words = [f"score {result.scores[0]:.3g}"]
+        question = self._question
+        words = []
+        if question is not None:
+            words.append(escape(score_words(question.network, question.target, float(result.scores[0]))))
         if result.layer:
             words.append(escape(result.layer))
         if not result.done:

@@ -13,9 +13,3 @@ def words(value: float) -> str:
     if size >= 100:
         return f"{value:,.0f}"
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")
-
-
-def plural(count: int, word: str) -> str:
-    """A count with its word: "1 class", "4 classes"."""
-    ending = "" if count == 1 else "es" if word.endswith(("s", "x", "ch", "sh")) else "s"
-    return f"{count} {word}{ending}"

@@ -109,7 +109,7 @@ class Page:
     def _wire(self) -> None:
         self.workspace.listen("network_name", self._load)
         self.workspace.listen(
-            "network_name opened_name layer unit tab preset seed size opened awaited input target orientation",
+            "network_name opened_name network layer unit tab preset seed size opened awaited input target orientation",
             self._write_address,
         )
         self.workspace.listen("uploaded", self._show_upload)
@@ -178,10 +178,8 @@ class Page:
                 self.workspace.change(network_name=now.opened_name)
             return
         wanted = self.link.opening(name, network)
-        self.workspace.change(
-            network=network, opened_name=name, page=wanted["unit"] // now.page_size, opened=None, **wanted
-        )
-        run = self.link.opened(network)
+        self.workspace.change(opened_name=name, page=wanted["unit"] // now.page_size, opened=None, **wanted)
+        run = self.link.opened(self.workspace.network)
         if run is not None:
             self._open_linked(run)
         elif not self.features.ready:
@@ -237,10 +235,14 @@ class Page:
 
     def _run_opened(self, found: tuple[StoredRun, Network], resume: bool, tab: str, unit: int = -1) -> None:
         stored, network = found
+        now = self.workspace.now
+        assumed = None if network.head.said else network.head
+        if now.network is not None and now.network.fingerprint == network.fingerprint:
+            network, assumed = now.network, now.assumed  # as this session takes its output
         run = self._services.run(network, stored.spec, start=False)
         if resume:
             run.start()
-        name = self._services.name_of(network)
+        name = self._services.name_of(found[1])
         preset = stored.spec["preset"]
         # Rows of a random search have a preset each; what is chosen stays, and its size is theirs.
         chosen = self.workspace.now.preset if isinstance(preset, list) else Preset.from_dict(preset)
@@ -249,6 +251,7 @@ class Page:
         self.workspace.change(
             network_name=name,
             network=network,
+            assumed=assumed,
             opened_name=name,
             layer=run.layer,
             unit=unit if unit in run.units else run.units[0],

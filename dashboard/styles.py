@@ -201,6 +201,15 @@ CLASSES = (
 """
 )
 
+VALUES = (
+    BASE
+    + """
+:host { font-variant-numeric: tabular-nums; }
+p { margin: 0; display: flex; justify-content: space-between; gap: 10px; padding: 4px 0; }
+b { font-weight: 600; white-space: nowrap; }
+"""
+)
+
 CARD = (
     BASE
     + """

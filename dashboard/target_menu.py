@@ -5,7 +5,7 @@ from bokeh.models import Select
 from dashboard import styles
 from dashboard.class_list import ClassList
 from dashboard.workspace import Workspace
-from vislib.attribution import Target
+from vislib.attribution import Target, outcomes
 from vislib.network import Network
 from vislib.probe import LOGITS
 
@@ -52,7 +52,8 @@ class TargetMenu:
         network, target = self._workspace.now.network, self.target
         if network is None:
             return
-        self._listed = [Target(unit) for unit in range(network.layers[LOGITS].channels)]
+        self._listed = [target for _, target in outcomes(network)]
+        self.menu.title = "what speaks for" if network.head.has_probability else "map of"
         if target is not None and target not in self._listed:
             self._listed.append(target)
         options = [(str(at), one.words(network)) for at, one in enumerate(self._listed)]
@@ -69,4 +70,4 @@ class TargetMenu:
             return
         target = self._listed[int(value)]
         if target.layer == LOGITS and target.against is None:
-            self._classes.choose(int(target.unit))  # type: ignore[arg-type]
+            self._classes.choose(target)

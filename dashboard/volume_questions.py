@@ -8,6 +8,7 @@ import numpy as np
 
 from dashboard import numbers
 from dashboard.answers import Asked, MethodQuestion
+from dashboard.sayings import score_words
 from dashboard.scans import Scan
 from dashboard.volume_codes import LabelCodes
 from vislib.attribution import VolumeAttribution, volume_attribution_steps
@@ -113,11 +114,13 @@ class VolumeQuestion(MethodQuestion):
         if found.layer:
             words.append(found.layer)
         if not self.by_slices:
-            words.append(f"score {numbers.words(float(found.scores[0]))}")
+            words.append(score_words(self.network, self.target, float(found.scores[0])))
         elif np.isfinite(found.scores).any():
             best = int(np.nanargmax(found.scores))
             where = caption(self.scan.volume, self.plane, best)
-            words.append(f"highest score {numbers.words(float(found.scores[best]))} at {where}")
+            score = score_words(self.network, self.target, float(found.scores[best]))
+            way = "lowest" if self.target.opposite and not self.network.head.has_probability else "highest"
+            words.append(f"{way} {score} at {where}")
         return words
 
     def steps(self) -> Iterator[VolumeAttribution]:

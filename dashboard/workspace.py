@@ -10,6 +10,7 @@ from dashboard.orientation import RADIOLOGICAL
 from dashboard.scans import Scan
 from vislib.ascent import Preset, default_preset, default_size
 from vislib.attribution import Target
+from vislib.head import Head
 from vislib.network import Network
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ class Choices:
     network_name: str = ""  # the one that is wanted ...
     network: Network | None = None  # ... and the one that is open, ...
     opened_name: str = ""  # ... under its own name
+    assumed: Head | None = (
+        None  # what its output was taken for where nobody said; a session may choose otherwise
+    )
     layer: str = ""
     unit: int = 0
     page: int = 0

@@ -97,3 +97,76 @@ def many() -> nn.Module:
         nn.Flatten(),
         nn.Linear(16, 8),
     )
+
+
+class _OfMean(nn.Module):
+    """Scores `weight * mean + bias` of the standardised image's mean: all can be told in closed form."""
+
+    def __init__(self, weights: list[float], biases: list[float], ending: str = "") -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(1, 2, 1)
+        self.head = nn.Linear(2, len(weights))
+        self.ending = ending
+        with torch.no_grad():
+            self.maps.weight[:] = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+            self.maps.bias[:] = 0.0
+            self.head.weight[:] = torch.tensor([[one, 0.0] for one in weights])
+            self.head.bias[:] = torch.tensor(biases)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.maps(images)
+        if self.ending == "places":
+            return self.head(maps.movedim(1, -1)).movedim(-1, 1)
+        scores = self.head(maps.mean((2, 3)))
+        if self.ending == "nan":
+            return scores + torch.where(images.amax((1, 2, 3)) > 1.9, torch.nan, 0.0)[:, None]
+        if self.ending == "flat":
+            return scores.squeeze(1)
+        return {"": lambda: scores, "softmax": lambda: scores.softmax(1), "sigmoid": scores.sigmoid}[
+            self.ending
+        ]()
+
+
+def one_logit() -> nn.Module:
+    """One unit, a logit, -4 for a grey image."""
+    return _OfMean([2.0], [-4.0])
+
+
+def findings() -> nn.Module:
+    """Three independent logits."""
+    return _OfMean([1.0, -2.0, 3.0], [-2.0, 0.5, 0.0])
+
+
+def classes() -> nn.Module:
+    """Three logits that share one probability."""
+    return _OfMean([1.0, -2.0, 3.0], [1.0, 0.5, 0.0])
+
+
+def own_softmax() -> nn.Module:
+    """The same, normalised by the module itself."""
+    return _OfMean([1.0, -2.0, 3.0], [1.0, 0.5, 0.0], "softmax")
+
+
+def own_sigmoid() -> nn.Module:
+    """The three findings, each already a probability."""
+    return _OfMean([1.0, -2.0, 3.0], [-2.0, 0.5, 0.0], "sigmoid")
+
+
+def years() -> nn.Module:
+    """An age of shape (n,): 50 years for a grey image."""
+    return _OfMean([10.0], [50.0], "flat")
+
+
+def lengths() -> nn.Module:
+    """Two values."""
+    return _OfMean([10.0, -1.0], [50.0, 3.0])
+
+
+def segments() -> nn.Module:
+    """Three class scores at every place."""
+    return _OfMean([1.0, -2.0, 3.0], [1.0, 0.5, 0.0], "places")
+
+
+def sometimes_nan() -> nn.Module:
+    """Three logits; not finite for an image that is white somewhere."""
+    return _OfMean([1.0, -2.0, 3.0], [1.0, 0.5, 0.0], "nan")

@@ -236,7 +236,7 @@ def saved(page: Visit, number: int, item: str) -> tuple[str, bytes]:
 def test_maps_are_saved_as_pictures_numbers_and_on_the_volumes_grid(quick: Visit) -> None:
     page = quick
     name, data = saved(page, 2, "map.npy")
-    assert name.endswith("Saliency-rows-A-to-P-columns-L-to-R.npy")
+    assert name.endswith("Saliency-tumour-like-rows-A-to-P-columns-L-to-R.npy")
     np.testing.assert_array_equal(np.load(io.BytesIO(data)), values(page, 2))
     for item in ("overlay.png", "map.png"):
         name, data = saved(page, 2, item)

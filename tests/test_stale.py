@@ -118,7 +118,7 @@ def test_another_networks_class_is_never_asked_of_this_one(opened: HandPage) -> 
     """Class 7 of the larger network, and a unit of it, on the Volume tab as well."""
     opened.tab("Attribution")
     opened.open(other(opened))
-    opened.page.attribution.classes.choose(7)
+    opened.page.attribution.classes.choose(Target(7))
     opened.tab("Volume")
     opened.turn()
     assert opened.get("volume-target").value == "7"
@@ -171,7 +171,7 @@ def test_a_check_is_made_anew_when_the_methods_are_others(opened: HandPage) -> N
     assert re.search("Input x gradient", opened.text("check-table"))
     assert opened.page.attribution.check._methods[0][1] == "0"
     other_class = next(unit for unit in range(3) if Target(unit) != opened.page.workspace.now.target)
-    opened.page.attribution.classes.choose(other_class)
+    opened.page.attribution.classes.choose(Target(other_class))
     assert opened.text("check-table") == opened.text("check-strips") == ""
     assert rows(opened, "deletion-source") == 0
 

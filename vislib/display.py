@@ -2,13 +2,14 @@
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import ceil, floor, prod, sqrt
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from vislib.errors import ImageError
 from vislib.words import counted
@@ -259,10 +260,12 @@ def jpeg(array: UInt8[np.ndarray, "..."], quality: int = 88) -> bytes:
     return buffer.getvalue()
 
 
-def png(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """Compress an (H, W), (H, W, 1) or (H, W, 3) array as PNG, losing nothing."""
-    buffer = io.BytesIO()
-    _image(array).save(buffer, "PNG")
+def png(array: UInt8[np.ndarray, "..."], texts: Mapping[str, str] | None = None) -> bytes:
+    """Compress an (H, W), (H, W, 1) or (H, W, 3) array as PNG, losing nothing; `texts` go into the file by keyword."""
+    buffer, about = io.BytesIO(), PngInfo()
+    for keyword, text in (texts or {}).items():
+        about.add_itxt(keyword, text)
+    _image(array).save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 
 

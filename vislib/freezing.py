@@ -1,13 +1,15 @@
 """Freezing: the copy of a person's module that a network owns, without its wrappers, in eval mode and one layout."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vislib.errors import NetworkError
+from vislib.probe import tensors_in
 
 # What holds the network in `module` and hands every call on to it.
 _HOLDERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -26,7 +28,7 @@ def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
     _check_parts(name, module)
     # Parts that are wrapped inside of a larger module are copied without their wrappers: names and speed are theirs.
     wrappers = [part for part in module.modules() if unwrapped(part) is not part]
-    memo: dict[int, object] = {}
+    memo: dict[int, object] = {id(held): held.detach().clone() for held in _computed(module)}
     try:
         for wrapper in reversed(wrappers):  # the innermost ones first
             memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
@@ -55,6 +57,13 @@ def _inner(module: nn.Module) -> nn.Module | None:
     if type(module).__module__.startswith("torch._dynamo"):  # not imported for this: that takes seconds
         return module._modules.get("_orig_mod")
     return None
+
+
+def _computed(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors of a past pass that modules hold, such as a weight that a norm or a pruning mask makes anew each time."""
+    for part in module.modules():
+        for value in (*part.__dict__.values(), *part._buffers.values()):
+            yield from (tensor for tensor in tensors_in(value) if tensor.requires_grad and not tensor.is_leaf)
 
 
 def _check_parts(name: str, module: nn.Module) -> None:

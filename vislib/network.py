@@ -21,7 +21,7 @@ from vislib.freezing import frozen
 from vislib.head import Head
 from vislib.opening import Opening
 from vislib.output import Evidence, Key, Output, understand
-from vislib.patching import Patch
+from vislib.patching import Patch, first_row
 from vislib.probe import LOGITS, Layer, holds_most
 from vislib.reading import Reading
 from vislib.running import run
@@ -84,6 +84,7 @@ class Network:
         opened = start.opened(head, output, unit)
         self.head, self.output, self.layout = opened.head, opened.output, opened.layout
         self.cautions, self.notes, self.tokens = opened.cautions, opened.notes, opened.tokens
+        self._paired = opened.paired
         self.layers: Mapping[str, Layer] = MappingProxyType(opened.layers)
         self._aliases = opened.aliases
         self._captures = self._find_captures()
@@ -251,8 +252,11 @@ class Network:
         asked = {name: self.layer(name) for name in layers}
         if not asked:
             return {}
-        prepared = self._prepare(images)
-        patches = {self.layer(name): patch for name, patch in (through or {}).items()}
+        paired = self._paired and len(images) == 1
+        prepared = self._prepare(images.expand(2, *images.shape[1:]) if paired else images)
+        patches = {
+            self.layer(name): first_row(patch) if paired else patch for name, patch in (through or {}).items()
+        }
         if LOGITS in {layer.name for layer in patches}:
             raise NetworkError(
                 f"Nothing follows {self.name}'s logits; name one of its other layers to go through."
@@ -265,7 +269,7 @@ class Network:
                 f"{self.name}'s layer {layer.name!r} comes after {', '.join(asked)}; choose a layer that comes before."
             )
         got = {name: reading.captured.get(self._captures[layer.name]) for name, layer in asked.items()}
-        found = {name: tensor for name, tensor in got.items() if tensor is not None}
+        found = {name: tensor[:1] if paired else tensor for name, tensor in got.items() if tensor is not None}
         for name in got.keys() - found.keys():
             raise NetworkError(
                 f"{self.name}'s layer {name!r} was not reached by images of shape {tuple(images.shape)}; "

@@ -26,7 +26,7 @@ from vislib.output import (
 )
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
 from vislib.running import run
-from vislib.steadiness import RandomNumbers, cautions
+from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness
 from vislib.tokens import Tokens, find_tokens
 
 # Two images: a module that drops or invents the batch axis shows itself at once.
@@ -44,6 +44,7 @@ class Opened:
     layout: torch.memory_format
     tokens: Tokens | None
     cautions: tuple[str, ...]  # that belong to every answer
+    paired: bool  # an image alone must be run beside a copy of itself
     notes: tuple[str, ...]  # that a reader must know of the network
 
 
@@ -63,7 +64,7 @@ class Opening:
         self._name, self._module, self._input_shape = name, module, input_shape
         self._prepare, self._labelled = prepare, labelled
         self._layout = fast_layout(len(input_shape) - 1)
-        self._cautions: tuple[str, ...] = ()
+        self._steady = Steadiness((), False)
         self._output = Output()
 
     def opened(self, head: str | Head | None, key: Key | Output | None, unit: str) -> Opened:
@@ -82,6 +83,11 @@ class Opening:
         with Endings() as endings:
             calls = self._recorded(images, scores)
         root = self._root(calls)
+        if not (dtype := seen[0].values.dtype).is_floating_point:
+            raise NetworkError(
+                f"{self._name} puts out values of type {str(dtype).removeprefix('torch.')}, which have no gradient and "
+                "are no class scores; have its forward return the real numbers that they come from."
+            )
         if isinstance(head, Head) and isinstance(key, Output):
             found, self._output = head, key
         else:
@@ -108,14 +114,14 @@ class Opening:
         known = list(layers.values())
         tokens = find_tokens(calls, known)
         notes = (
-            *self._cautions,
+            *self._steady.cautions,
             *remarks.of_layers(self._name, known, calls, PROBE_BATCH),
             *remarks.of_tokens(self._name, tokens),
             *remarks.of_units(self._name, known),
             *remarks.of_layout(self._name, self._layout, axes),
         )
         self._add_duplicates(layers, aliases)
-        return Opened(layers, aliases, head, self._output, self._layout, tokens, self._cautions, notes)
+        return Opened(layers, aliases, head, self._output, self._layout, tokens, *self._steady, notes)
 
     def _add_duplicates(self, layers: dict[str, Layer], aliases: dict[str, str]) -> None:
         """Other names of one and the same module lead to its layer."""
@@ -133,7 +139,7 @@ class Opening:
     def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
         """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
         lay_out(self._module, self._layout)
-        numbers, output = RandomNumbers(self._device), [None]
+        numbers, belongings, output = RandomNumbers(self._device), Belongings(self._module), [None]
 
         def first() -> None:
             output[0] = self._run(images)
@@ -142,7 +148,8 @@ class Opening:
             with MemoryWatch() as watch:
                 calls = record(self._module, first, scores)
             if self._layout == PLAIN or not watch.read:
-                self._cautions = cautions(self._name, self._run, images, output[0], numbers.drawn)
+                drawn, kept = numbers.drawn, belongings.changed
+                self._steady = steadiness(self._name, self._run, images, output[0], drawn=drawn, kept=kept)
                 return calls
         except NetworkError as error:
             if self._layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):

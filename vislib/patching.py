@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -27,6 +28,15 @@ _NAMES = (
     *("softplus", "hardswish", "hardsigmoid", "sigmoid", "tanh", "logsigmoid", "softsign", "threshold"),
 )
 _ACTIVATIONS = frozenset(f"{name}{suffix}" for name in _NAMES for suffix in ("", "_"))
+
+
+def first_row(patch: Patch) -> Patch:
+    """The patch of one image that is run beside a copy of itself."""
+
+    def patched(maps: Tensor) -> Tensor:
+        return torch.cat([patch(maps[:1]), maps[1:]])
+
+    return patched
 
 
 def is_activation(func: Callable[..., Any]) -> bool:

@@ -1,23 +1,52 @@
 """The probe: one forward pass that finds a module's layers, in execution order."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 
 from vislib.axes import channels_first, follow, mark_maps
 from vislib.fused import is_plain
-from vislib.patching import first_argument, is_activation
+from vislib.patching import is_activation
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 LOGITS = "logits"
 # A container of this share of all convolutions, or more, is the network's trunk (`features`), not a block.
 TRUNK = 0.8
+# What asks for a tensor's facts and not for its values.
+_LOOKS = {
+    *(
+        "__get__",
+        "size",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "stride",
+        "is_contiguous",
+        "is_inference",
+        "type",
+    ),
+    *(
+        "is_floating_point",
+        "is_complex",
+        "is_signed",
+        "element_size",
+        "get_device",
+        "data_ptr",
+        "__len__",
+        "is_pinned",
+    ),
+}
+_FRAMES = 6
 # What may stand between a module's activation and its end without changing a value.
 _IDLE = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone", "to"}
 
@@ -85,33 +114,59 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 class _Provenance(TorchFunctionMode):
     """Marks each tensor with the convolutions that it directly comes from, in the tensor's own attributes.
 
-    `activated` collects the tokens of the tensors that an activation was applied to.
+    `activated` collects the tokens of the tensors that one activation alone was applied to, and nothing else.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.activated: set[tuple[int, int]] = set()
+        self._activated: set[tuple[int, int]] = set()
+        self._read: set[tuple[int, int]] = set()
+
+    @property
+    def activated(self) -> set[tuple[int, int]]:
+        """As said of the class."""
+        return self._activated - self._read
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if is_activation(func) and "vislib_serial" in getattr(
-            source := first_argument(args, kwargs), "__dict__", {}
-        ):
-            self.activated.add((source.__dict__["vislib_serial"], source._version))
+        given = list(tensors_in((args, kwargs)))
+        self._watch(func, given)
         result = func(*args, **kwargs)
         made = [t for t in tensors_in(result) if not isinstance(t, nn.Parameter)]
         if made:
-            given = list(tensors_in((args, kwargs)))
             origins = [_origin(t) for t in given]
             origin = frozenset().union(*origins) if origins else frozenset()
             active = is_activation(func) or (_is_idle(func) and any(_is_active(t) for t in given))
             follow(func, args, kwargs, given, made)
             for tensor in made:
                 tensor.__dict__["vislib_origin"] = origin
-                tensor.__dict__["vislib_active"] = tensor._version if active else None
+                tensor.__dict__["vislib_active"] = version(tensor) if active else None
         return result
+
+    def _watch(self, func: Callable[..., Any], given: Sequence[Tensor]) -> None:
+        """Note which outputs of modules this function takes."""
+        if getattr(func, "__name__", "") in _LOOKS:
+            return
+        for tensor in given:
+            if "vislib_serial" in tensor.__dict__:
+                taken = token(tensor)
+                alone = is_activation(func) and tensor is given[0] and taken not in self._activated
+                # Inside of a function with a backward of its own, nothing that is put in between gets a gradient.
+                (self._activated if alone and not _in_own_function() else self._read).add(taken)
+
+
+def _in_own_function() -> bool:
+    """Whether a torch.autograd.Function's forward is what calls."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_FRAMES):
+        if frame is None:
+            return False
+        if isinstance(frame.f_locals.get("ctx"), FunctionCtx):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_idle(func: Callable[..., Any]) -> bool:
@@ -120,7 +175,7 @@ def _is_idle(func: Callable[..., Any]) -> bool:
 
 def _is_active(tensor: Tensor) -> bool:
     """Whether the tensor's present values come out of an activation."""
-    return tensor.__dict__.get("vislib_active") == tensor._version
+    return tensor.__dict__.get("vislib_active") == version(tensor)
 
 
 def _origin(tensor: Tensor) -> frozenset[str]:
@@ -133,7 +188,12 @@ _serial = itertools.count()
 def token(tensor: Tensor) -> tuple[int, int]:
     """Two tokens are equal when they stand for the same values."""
     # An in-place operation keeps the tensor but changes its values: the version tells them apart.
-    return tensor.__dict__.setdefault("vislib_serial", next(_serial)), tensor._version
+    return tensor.__dict__.setdefault("vislib_serial", next(_serial)), version(tensor)
+
+
+def version(tensor: Tensor) -> int:
+    """How often the tensor has been written to; inference tensors do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def record(
@@ -161,7 +221,8 @@ def record(
                 module=called,
                 order=len(calls),
                 is_tensor=isinstance(output, Tensor),
-                shape=tuple(tensor.shape),
+                # What is no list of real numbers is no layer, but still the output where it is that.
+                shape=tuple(tensor.shape) if not name or tensor.is_floating_point() else (),
                 input_shape=() if source is None else tuple(source.shape),
                 taken=None if source is None else token(source),
                 given=token(tensor),

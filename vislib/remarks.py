@@ -14,13 +14,18 @@ def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: 
     """That no layer but the output is listed, and why."""
     if any(layer.capture for layer in layers):
         return ()
-    folded = [c for c in calls if isinstance(c.module, CONVOLUTIONS) and c.shape and c.shape[0] != batch]
+    found = [c for c in calls if isinstance(c.module, CONVOLUTIONS)]
+    folded = [c for c in found if c.shape and c.shape[0] != batch]
     if folded:
         works = "works" if len(folded) == 1 else "work"
+        rows = counted(folded[0].shape[0], "row")
         why = (
-            f"its {counted(len(folded), 'convolution')} {works} on {folded[0].shape[0]} rows for {batch} images, as "
-            "where slices or crops are folded into the batch"
+            f"its {counted(len(folded), 'convolution')} {works} on {rows} for {batch} images, as where "
+            "slices or crops are folded into the batch"
         )
+    elif found:
+        why = f"its {counted(len(found), 'convolution')} put out other things than maps of real numbers over the image"
+        why = why.replace("1 convolution put", "1 convolution puts")
     else:
         why = "it has no convolution or dense layer module before its output"
     return (

@@ -1,11 +1,11 @@
 """Steadiness: whether a module answers equal images equally, whatever ran before and whatever else is in the batch."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vislib.errors import VislibError
 from vislib.probe import tensors_in
@@ -17,7 +17,8 @@ _ROUNDING = 30
 _TRIALS = 4
 _UNEQUAL = (
     "{name} gives equal images unequal answers (by up to {share} of its largest value here): it stays random in "
-    "evaluation mode, as with dropout that is left on. Every number and picture of it is one draw of many."
+    "evaluation mode, as with dropout that is left on, or keeps something of what it saw before. Every number and "
+    "picture of it is one draw of many."
 )
 _TOGETHER = (
     "{name}'s answer to an image depends on what else is in the batch (by up to {share} of its largest value here), as "
@@ -57,13 +58,20 @@ class RandomNumbers:
         )
 
 
-def cautions(
-    name: str, run: Callable[[Tensor], Any], images: Tensor, first: Any, drawn: bool
-) -> tuple[str, ...]:
-    """Sentences on answers that are not the same for equal images; () where they are, up to rounding.
+class Steadiness(NamedTuple):
+    """What was found: sentences on answers that are not the same for equal images, and how to run one image."""
 
-    `first` is what `run` gave for the `images`, of which there are two or more; `drawn` says whether random numbers
-    were drawn meanwhile. Costs one pass of all images but one, and a few more where something is amiss.
+    cautions: tuple[str, ...]
+    paired: bool  # an image alone fails or loses its axis, so that it must be run beside a copy of itself
+
+
+def steadiness(
+    name: str, run: Callable[[Tensor], Any], images: Tensor, first: Any, *, drawn: bool, kept: bool
+) -> Steadiness:
+    """Whether answers are the same for equal images, up to rounding.
+
+    `first` is what `run` gave for the two `images`; `drawn` says whether random numbers were drawn meanwhile, `kept`
+    whether the module changed itself. Costs one pass of an image, and a few more where something is amiss.
     """
 
     def again(some: Tensor) -> list[Tensor]:
@@ -76,12 +84,15 @@ def cautions(
     with torch.no_grad():
         try:
             one = again(alone)
-        except VislibError:  # a module that needs more images at once: in the company of themselves
+            paired = any(a.shape != b.shape for a, b in zip(expected, one, strict=True) if len(a.shape[:1]))
+        except (VislibError, ValueError):  # more images are needed at once
+            paired = True
+        if paired:
             alone = alone.repeat(2, *[1] * (alone.ndim - 1))
             one = again(alone)
-        apart = _difference(expected, _rows(one, slice(len(images) - 1)))
-        if not apart and not drawn:
-            return ()
+        apart = _difference(expected, _rows(one, slice(1)))
+        if not apart and not drawn and not kept:
+            return Steadiness((), paired)
         between = 0.0
         for _ in range(_TRIALS if drawn else 1):
             numbers = RandomNumbers(images.device)
@@ -93,7 +104,35 @@ def cautions(
         sentence = _TOGETHER.format(name=name, share=_share(apart))
     else:
         sentence = _DRAWS.format(name=name, trials=_TRIALS) if drawn else ""
-    return (sentence,) if sentence else ()
+    return Steadiness((sentence,) if sentence else (), paired)
+
+
+class Belongings:
+    """What a module's parts hold beside their weights and parts, as it stood: values of a pass may be kept there."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._held = self._read()
+
+    @property
+    def changed(self) -> bool:
+        """Whether something has been put there or written to since."""
+        now = self._read()
+        return now.keys() != self._held.keys() or any(
+            one is not self._held[key][0] or version != self._held[key][1]
+            for key, (one, version) in now.items()
+        )
+
+    def _read(self) -> dict[tuple[str, str], tuple[object, int]]:
+        return {
+            (path, key): (
+                value,
+                value._version if isinstance(value, Tensor) and not value.is_inference() else 0,
+            )
+            for path, part in self._module.named_modules()
+            for key, value in (*part.__dict__.items(), *part._buffers.items())
+            if not key.startswith("_forward") and not isinstance(value, dict)
+        }
 
 
 def _rows(tensors: list[Tensor], rows: slice) -> list[Tensor]:

@@ -21,7 +21,7 @@ from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
-from vislib.errors import AttributionError, NetworkError
+from vislib.errors import AttributionError, NetworkError, VislibError
 from vislib.network import Network
 from vislib.parameters import Value
 
@@ -74,7 +74,7 @@ def attribution_steps(
         values=values,
         seed=seed,
     )
-    return chosen.compute(query)
+    return _in_words(chosen, network, query)
 
 
 def attribute(
@@ -91,6 +91,24 @@ def attribute(
     steps = attribution_steps(network, images, target, method, layer=layer, seed=seed, **parameters)
     *_, whole = steps
     return whole
+
+
+def _in_words(method: Method, network: Network, query: Query) -> Iterator[Attribution]:
+    """The method's answers; what goes wrong inside torch on the way back becomes one sentence."""
+    try:
+        yield from method.compute(query)
+    except VislibError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise AttributionError(
+            f"{method.name} of {network.name} ran out of memory on {network.device}; give fewer or smaller images."
+        ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+        raise AttributionError(
+            f"{method.name} cannot be computed of {network.name}: {type(error).__name__} ({said}); choose another "
+            "method, such as one that needs no gradient."
+        ) from error
 
 
 def _layer_of(method: Method, network: Network, name: str | None, target: Target) -> str:

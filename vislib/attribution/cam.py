@@ -225,7 +225,7 @@ def _find_head(network: Network) -> tuple[str, str] | str:
         through = {layer: keep(layer) for layer in fitting}
         logits = network.activations(images, [LOGITS], through=through)[LOGITS]
         for layer in reversed(fitting):
-            mine = last(means[layer])
+            mine = last(means[layer].to(last.weight.dtype)).to(logits.dtype)
             if mine.shape == logits.shape and bool(
                 ((mine - logits).abs() <= 1e-4 * logits.abs().max()).all()
             ):
@@ -303,4 +303,5 @@ def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
         chosen = chosen - weight[torch.tensor(query.target.against, device=maps.device)]
     if query.target.opposite:
         chosen = -chosen
-    yield query.result(weighed_maps(maps, each(chosen, maps.ndim - 2)), scores, layer=layer)
+    chosen = each(chosen.to(maps.dtype), maps.ndim - 2)  # a network may compute its head in another type
+    yield query.result(weighed_maps(maps, chosen), scores, layer=layer)

@@ -42,7 +42,7 @@ def score_cam(query: Query) -> Iterator[Attribution]:
     n, k = maps.shape[:2]
     asked = min(k, query.whole("channels") or k)
     order = maps.abs().flatten(2).mean(2).argsort(dim=1, descending=True, stable=True)[:, :asked]
-    increases = torch.full((n, asked), -torch.inf, dtype=maps.dtype, device=maps.device)
+    increases = torch.full((n, asked), -torch.inf, dtype=scores.dtype, device=maps.device)
     chosen = maps[torch.arange(n, device=maps.device)[:, None], order]
     batches = list(query.batches(asked * n))
     for step, pairs in enumerate(batches, 1):
@@ -51,7 +51,7 @@ def score_cam(query: Query) -> Iterator[Attribution]:
         with torch.no_grad():
             increases[rows, ranks] = query.score(query.images[rows] * masks[:, None], rows)
         if pairs.stop >= n:  # every image has been asked for a map
-            weights = each(increases.softmax(1), maps.ndim - 2)
+            weights = each(increases.softmax(1).to(maps.dtype), maps.ndim - 2)
             yield rectified(query, weighed_maps(chosen, weights), scores, step=step, steps=len(batches))
 
 

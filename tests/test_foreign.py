@@ -212,7 +212,10 @@ REFUSING: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_a_gradient_that_cannot_be_had_is_refused_in_a_sentence(kind: str) -> None:
     network, images = opened(Odd(REFUSING[kind])), torch.rand(2, *SHAPE)
     assert network.logits(images).shape == (2, 3)
-    for method in ("Saliency", "Grad-CAM", "Integrated gradients"):
+    # Maps that are cut out may leave what is overwritten to a copy, and then have their gradient.
+    for method in (
+        ("Saliency",) if kind.startswith("overwrites") else ("Saliency", "Grad-CAM", "Integrated gradients")
+    ):
         with pytest.raises(AttributionError, match=r"choose (a|another) |choose a layer"):
             attribute(network, images, 0, method)
 

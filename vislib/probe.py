@@ -46,7 +46,7 @@ _LOOKS = {
         "is_pinned",
     ),
 }
-_FRAMES = 6
+_FRAMES = 16
 # What may stand between a module's activation and its end without changing a value.
 _IDLE = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone", "to"}
 

@@ -19,6 +19,7 @@ from synthetic import climb, frame
 from vislib.errors import AscentError, VislibError
 from vislib.frames import Frame
 from vislib.jobs import ENDED, GRACE, Job, Latest, Runner
+from vislib.turns import ASIDE, Turn
 
 LONG = 20.0  # seconds that a test waits for something that comes at once
 
@@ -489,3 +490,71 @@ def test_long_work_waits_a_moment_for_the_next_question_after_an_answer(runner: 
     assert len(order) >= count + 3
     runner.cancel(long)
     assert long.wait(LONG)
+
+
+def test_a_brief_job_does_not_wait_for_a_long_step(runner):
+    gate = Gate(runner)
+    long = runner.submit(Job("long", endless(), interactive=True))
+    brief = Job("brief", lambda _: climb(steps=3), interactive=True, brief=True)
+    threads: set[str] = set()
+    brief.on_frame(lambda _frame: threads.add(threading.current_thread().name))
+    assert runner.submit(brief).wait(LONG)
+    assert (brief.state, brief.step) == ("done", 3)
+    assert all("beside" in name for name in threads)
+    assert (gate.job.state, long.state) == ("running", "queued")  # what is not brief waits
+    gate.opened.set()
+    until(lambda: long.step > 3)
+    runner.cancel(long)
+    assert long.wait(LONG)
+
+
+def test_a_second_brief_job_does_not_wait_for_a_long_first_one(runner):
+    gate = Gate(runner)
+    entered, opened = threading.Event(), threading.Event()
+
+    def slow(_: bytes | None) -> Iterator[Frame]:
+        entered.set()
+        opened.wait(LONG)
+        yield frame(0, [0.0], size=1)
+
+    first = runner.submit(Job("slow answer", slow, interactive=True, brief=True))
+    assert entered.wait(LONG)
+    second = runner.submit(Job("answer", lambda _: climb(steps=1), interactive=True, brief=True))
+    assert second.wait(LONG)
+    assert first.state == "running"
+    runner.cancel(first)  # done when its step has ended
+    opened.set()
+    gate.opened.set()
+    assert first.wait(LONG)
+    assert first.state == "cancelled"
+
+
+def test_a_turn_is_no_result_and_lets_a_wish_in(runner):
+    def frames(_: bytes | None) -> Iterator[Frame | Turn]:
+        for step in range(10**6):
+            yield Turn(step, 1, 2)
+            yield frame(step, [0.0], size=1)
+
+    job = Job("pieces", frames)
+    job.on_frame(lambda one: runner.pause(job) if one.step == 4 else None)
+    runner.submit(job)
+    until(lambda: job.state == "paused")
+    assert (job.step, job.turn, job.history.latest.step) == (4, None, 4)
+    runner.cancel(job)
+    assert job.wait(LONG)
+
+
+def test_long_work_stands_aside_while_an_answer_is_computed():
+    passed = threading.Event()
+
+    def work() -> None:
+        ASIDE.stand()
+        passed.set()
+
+    with ASIDE.answering():
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert not passed.wait(0.05)
+    assert passed.wait(LONG)
+    thread.join()
+    ASIDE.stand()  # nobody is answering: at once

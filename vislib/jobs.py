@@ -11,11 +11,14 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from vislib.errors import VislibError
 from vislib.frames import History
+from vislib.turns import ASIDE, Turn
 
 State = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
 ENDED: tuple[State, ...] = ("done", "cancelled", "failed")
 
 GRACE = 0.06  # seconds: two ticks of a page, so that it can see one answer and ask the next question
+PATIENCE = 0.25  # seconds that a brief job waits for a step of other work, before it is computed beside it
+BESIDE = 2  # brief jobs that are computed beside a long step, at most
 
 T = TypeVar("T")
 
@@ -57,11 +60,11 @@ class Latest:
 
 
 class Job:
-    """Long work that yields frames into a history.
+    """Long work that yields frames into a history, and Turns between two of them where others may come in.
 
-    `frames` is called with a checkpoint to go on from, or None, once the job's turn has come; cancelling
-    closes the generator that it returned. Listeners are called on the runner's thread, and one that raises
-    is logged and otherwise ignored:
+    `frames` is called with a checkpoint to go on from, or None, once the job's turn has come; cancelling closes the
+    generator that it returned. A `brief` job answers a question: it does not wait for a long step of other work.
+    Listeners are called on the runner's threads, and one that raises is logged and otherwise ignored:
 
     on_frame  after each frame has been appended to the history, before the next one is asked for
     on_state  when the job starts, is paused, goes on or has ended; the generator is not closed yet
@@ -71,10 +74,11 @@ class Job:
     def __init__(
         self,
         title: str,
-        frames: Callable[[bytes | None], Iterator[Step]],
+        frames: Callable[[bytes | None], Iterator[Step | Turn]],
         *,
         history: Record | None = None,
         interactive: bool = False,
+        brief: bool = False,
         steps: int | None = None,
         checkpoint: bytes | None = None,
     ) -> None:
@@ -83,19 +87,26 @@ class Job:
         self.frames = frames
         self.history: Record = History(planned=steps) if history is None else history
         self.interactive = interactive
+        self.brief = brief
         self.steps = steps
         self.checkpoint = checkpoint
         self.state: State = "queued"
         self.error: str | None = None
         self.step = 0
+        self.turn: Turn | None = None  # how far the next step is; None where it came as one piece
         self._pace: tuple[tuple[float, int], ...] = ()  # when the newest frames came
         self._frame_listeners: list[Callable[[Any], object]] = []
         self._state_listeners: list[Callable[[Job], object]] = []
         self._end_listeners: list[Callable[[Job], object]] = []
         self._submitted = False
-        self._iterator: Iterator[Step] | None = None
+        self._iterator: Iterator[Step | Turn] | None = None
         self._wish: Literal["pause", "resume", "cancel"] | None = None
         self._over = threading.Event()
+
+    @property
+    def wish(self) -> str | None:
+        """What was asked of it (pause, resume, cancel) and not yet done."""
+        return self._wish
 
     @property
     def rate(self) -> float:
@@ -121,12 +132,14 @@ class Job:
 
 
 class Runner:
-    """Computes the jobs of one device on one thread, which starts with the first job.
+    """Computes the jobs of one device on one thread, which starts with the first job, one step or Turn at a time.
 
     Interactive jobs go first; among equals each makes a step in turn. For GRACE seconds after an interactive one
-    has ended, others wait for the next: the answer to one question is often what the next is asked of. What is
-    asked of a job (pause, resume, cancel) is done between two steps; the last wish counts, and nothing undoes a
-    cancel. Of the jobs that have ended the newest `keep` are remembered.
+    has ended, others wait for the next: the answer to one question is often what the next is asked of. Where a step
+    takes longer than PATIENCE, brief jobs are computed beside it, on threads of their own, and an ascent stands aside
+    for them between two operations; no job is ever stepped by two threads at once. What is asked of a job (pause,
+    resume, cancel) is done between two steps or Turns; the last wish counts, and nothing undoes a cancel. Of the jobs
+    that have ended the newest `keep` are remembered.
     """
 
     def __init__(self, device: str = "cpu", *, keep: int = 8) -> None:
@@ -137,6 +150,8 @@ class Runner:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._grace = 0.0  # until when nothing but interactive jobs makes a step
+        self._busy: dict[Job, float] = {}  # jobs that are making a step, and since when
+        self._beside: list[threading.Thread] = []
 
     def submit(self, job: Job) -> Job:
         """Queue a job; VislibError after a shutdown, ValueError for a job that was submitted before."""
@@ -151,9 +166,11 @@ class Runner:
                 self._thread = thread
                 # a daemon thread that is still computing while the interpreter is torn down can crash it
                 atexit.register(self.shutdown, 5.0)
+            if job.brief and not self._beside:
+                self._start_beside()
             job._submitted = True
             self._queue.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
         return job
 
     def pause(self, job: Job) -> None:
@@ -180,7 +197,7 @@ class Runner:
         """
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
             thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
@@ -192,7 +209,7 @@ class Runner:
         with self._changed:
             if job in self._queue and job._wish != "cancel":
                 job._wish = wish
-                self._changed.notify()
+                self._changed.notify_all()
 
     def _work(self) -> None:
         while True:
@@ -204,40 +221,86 @@ class Runner:
                     break
                 assert job is not None
                 wish, job._wish = job._wish, None
+                self._busy[job] = time.monotonic()
+                self._changed.notify_all()  # whoever works beside it counts the time from now
             if wish is None:
                 self._advance(job)
             elif wish == "cancel":
                 self._end(job, "cancelled")
             else:
                 self._pause(job)
+            self._free(job)
             del job  # an idle thread holds on to nothing
+        for thread in self._beside:
+            thread.join()
         for job in list(self._queue):
             if job._wish == "cancel":
                 self._end(job, "cancelled")
             else:
                 self._abandon(job)
 
+    def _start_beside(self) -> None:
+        for number in range(BESIDE):
+            name = f"vislib runner {self.device}, beside {number + 1}"
+            thread = threading.Thread(target=self._work_beside, name=name, daemon=True)
+            thread.start()
+            self._beside.append(thread)
+
+    def _work_beside(self) -> None:
+        """Step brief jobs while every other thread is in a step that takes long."""
+        while True:
+            with self._changed:
+                while (job := self._waiting()) is None and not self._stopping:
+                    self._changed.wait(self._patience())
+                if self._stopping or job is None:
+                    return
+                self._busy[job] = time.monotonic()
+            with ASIDE.answering():
+                self._advance(job)
+            self._free(job)
+            del job
+
+    def _waiting(self) -> Job | None:
+        """The brief job that has waited long enough for the steps that are being made."""
+        if not self._busy or self._patience() != 0:
+            return None
+        return next((job for job in self._queue if self._may_beside(job)), None)
+
+    def _may_beside(self, job: Job) -> bool:
+        return job.brief and job not in self._busy and job.state != "paused" and job._wish is None
+
+    def _patience(self) -> float | None:
+        """Seconds until all the steps that are being made have taken long; None: nobody waits for them."""
+        if not self._busy or not any(self._may_beside(job) for job in self._queue):
+            return None
+        return max(0.0, max(self._busy.values()) + PATIENCE - time.monotonic())
+
+    def _free(self, job: Job) -> None:
+        with self._changed:
+            self._busy.pop(job, None)
+            self._changed.notify_all()
+
     def _hold(self) -> None:
         """Wait for another interactive job while the grace lasts; whatever is asked meanwhile ends the wait."""
-        left = self._grace - time.monotonic()
-        if (
-            left > 0
+        while (
+            (left := self._grace - time.monotonic()) > 0
             and self._queue
-            and not any(job.interactive for job in self._queue)
+            and not any(job.interactive or job._wish is not None for job in self._queue)
             and not self._stopping
         ):
             self._changed.wait(left)
 
     def _next(self) -> Job | None:
         """The job whose turn it is, to be paused, cancelled or stepped; None when there is nothing to do."""
-        for job in self._queue:
+        free = [job for job in self._queue if job not in self._busy]
+        for job in free:
             if job._wish == "resume" and job.state == "paused":
                 job.state = "queued"
             if job._wish == "resume" or (job._wish == "pause" and job.state == "paused"):
                 job._wish = None
             if job._wish is not None:
                 return job
-        ready = [job for job in self._queue if job.state != "paused"]
+        ready = [job for job in free if job.state != "paused"]
         if not ready:
             return None
         chosen = next((job for job in ready if job.interactive), ready[0])
@@ -254,7 +317,8 @@ class Runner:
             if job._iterator is None:
                 job._iterator = iter(job.frames(job.checkpoint))
             frame = next(job._iterator)
-            job.history.append(frame)
+            if not isinstance(frame, Turn):
+                job.history.append(frame)
         except StopIteration:
             self._end(job, "done")
         except BaseException as error:  # whatever the work raised ends this job and no other
@@ -263,12 +327,18 @@ class Runner:
             _log.error("%s failed after step %d: %s", job.title, job.step, job.error, exc_info=traced)
             self._end(job, "failed")
         else:
-            job.step = frame.step
-            job._pace = (*job._pace[-31:], (time.monotonic(), frame.step))
-            _tell(job._frame_listeners, frame)
+            self._made(job, frame)
+
+    def _made(self, job: Job, result: Step | Turn) -> None:
+        if isinstance(result, Turn):
+            job.turn = result
+            return
+        job.step, job.turn = result.step, None
+        job._pace = (*job._pace[-31:], (time.monotonic(), result.step))
+        _tell(job._frame_listeners, result)
 
     def _pause(self, job: Job) -> None:
-        job._pace = ()
+        job._pace = ()  # `turn` stays: the generator is open in the middle of its step
         job.state = "paused"
         _tell(job._state_listeners, job)
 
@@ -281,6 +351,7 @@ class Runner:
             if job.interactive:
                 self._grace = time.monotonic() + GRACE
             self._queue.remove(job)
+            self._busy.pop(job, None)
             self._ended.append(job)
         job._over.set()
 

@@ -7,6 +7,7 @@ import math
 import operator
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -80,6 +81,7 @@ class Network:
         # One forward at a time: hooks belong to the module, not to the thread that asks.
         self._lock = threading.RLock()
         self._variants: dict[Head, Network] = {}
+        began = time.thread_time()
         start = Opening(name, module, input_shape, self._prepare, bool(labels), device)
         opened = start.opened(head, output, unit)
         self.head, self.output, self.layout = opened.head, opened.output, opened.layout
@@ -87,6 +89,8 @@ class Network:
         self._paired = opened.paired
         self.layers: Mapping[str, Layer] = MappingProxyType(opened.layers)
         self._aliases = opened.aliases
+        # What opening it took of this thread's time: a few forward passes.
+        self.probe_seconds = time.thread_time() - began
         self._captures = self._find_captures()
         self._check_labels()
         self.opening: str = self._most_telling() if opening is None else self.layer(opening).name

@@ -1,6 +1,6 @@
 """Gradient ascent on the input: the images that drive a network's units most."""
 
-from vislib.ascent.climb import ascend, ascend_spec
+from vislib.ascent.climb import ascend, ascend_spec, ascent_cost, ascent_turns, measure_ascent
 from vislib.ascent.defaults import default_preset, default_size
 from vislib.ascent.evaluation import PRECISIONS, fast_available
 from vislib.ascent.objectives import Objective, channel, l2, neuron, total_variation
@@ -17,13 +17,16 @@ __all__ = [
     "Preset",
     "ascend",
     "ascend_spec",
+    "ascent_cost",
     "ascent_spec",
+    "ascent_turns",
     "channel",
     "default_preset",
     "default_size",
     "fast_available",
     "find_preset",
     "l2",
+    "measure_ascent",
     "neuron",
     "random_search",
     "total_variation",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vislib import memory, pace
 from vislib.ascent import transforms
 from vislib.ascent.evaluation import Evaluator
 from vislib.ascent.objectives import Objective
@@ -21,8 +22,11 @@ from vislib.ascent.workers import in_shares
 from vislib.errors import AscentError
 from vislib.frames import Frame
 from vislib.network import Network
+from vislib.pace import Cost
+from vislib.turns import Turn
 
 _FORMAT = 1  # of a checkpoint
+_SEVERAL = 4  # rows, from which on one takes as long as among any number
 
 
 def ascend(
@@ -78,6 +82,23 @@ def ascend_spec(network: Network, spec: Mapping[str, Any], resume: bytes | None 
     return _Climb(read_spec(network, spec), resume).frames()
 
 
+def ascent_turns(
+    network: Network, spec: Mapping[str, Any], resume: bytes | None = None
+) -> Iterator[Frame | Turn]:
+    """`ascend_spec` with a Turn between the pieces of a step that takes long, where others may have their turn."""
+    return _Climb(read_spec(network, spec), resume).turns()
+
+
+def ascent_cost(network: Network, spec: Mapping[str, Any]) -> Cost | None:
+    """What a row of the ascent that a spec names was measured to take; None where it was not measured yet."""
+    return pace.known(network, _kind(read_spec(network, spec, cut=False)))
+
+
+def measure_ascent(network: Network, spec: Mapping[str, Any]) -> Cost:
+    """The same, measured where it was not yet: by one or a few looks at the first images."""
+    return _Climb(read_spec(network, spec), None).cost()
+
+
 class _Climb:
     def __init__(self, plan: Plan, resume: bytes | None) -> None:
         network = plan.network
@@ -108,13 +129,36 @@ class _Climb:
         self._step = 0
         self._became = np.full(len(plan.units), -1, np.int64)
         self._alive = np.zeros(len(plan.units), np.float32)
+        self._piece = 0  # rows of a piece of a step; 0 until it is chosen
+        self._framed = -1  # the newest step whose frame was made
         if resume is not None:
             self._restore(resume)
 
     def frames(self) -> Iterator[Frame]:
         """Frames from the present step to the last; every one is yielded before its update."""
+        for one in self.turns():
+            if isinstance(one, Frame):
+                yield one
+
+    def turns(self) -> Iterator[Frame | Turn]:
+        """As `frames`, with a Turn after each piece of a step but the last; nothing is locked meanwhile."""
+        rows = len(self._plan.units)
+        if pace.known(self._plan.network, _kind(self._plan)) is None:
+            self.cost()
+            yield Turn(self._step, 0, rows)
+        free = memory.free(self._first_images.device)
+        fitting = self.cost().at_once(rows, free)
+        # A run goes on in the pieces in which it began, so that its frames are the unbroken run's to the bit.
+        self._piece = min(rows, self._piece or fitting)
         while True:
-            images, gradient, numbers = self._look()
+            images, gradient = torch.empty_like(self._first_images), torch.empty_like(self._parameters)
+            parts: list[dict[str, np.ndarray]] = []
+            for start in range(0, rows, self._piece):
+                stop = min(rows, start + self._piece)
+                parts += self._look(slice(start, stop), images, gradient)
+                if stop < rows:
+                    yield Turn(self._step, stop, rows)
+            numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             frame = self._frame(images, numbers)
             yield frame
             # Noted after the yield: a checkpoint holds what was known before, and the frame is looked at again.
@@ -126,15 +170,26 @@ class _Climb:
             self._parameters = moved
             self._step += 1
 
-    def _look(self) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
-        """The images, the gradient by the parameters, and numbers of each row."""
+    def cost(self) -> Cost:
+        """What a row takes, measured the first time that it is asked for."""
+        network, kind = self._plan.network, _kind(self._plan)
+        known = pace.known(network, kind)
+        if known is not None:
+            return known
         images, gradient = torch.empty_like(self._first_images), torch.empty_like(self._parameters)
+        found = pace.measure(
+            lambda rows: self._look(slice(0, rows), images, gradient), len(images), images.device
+        )
+        return pace.remember(network, kind, found)
+
+    def _look(self, piece: slice, images: Tensor, gradient: Tensor) -> list[dict[str, np.ndarray]]:
+        """Numbers of shares of a piece's rows; their images and gradient by the parameters are written."""
 
         def look(worker: int, rows: slice) -> dict[str, np.ndarray]:
+            rows = slice(piece.start + rows.start, piece.start + rows.stop)
             return self._look_at(worker, rows, images[rows], gradient[rows])
 
-        shares = in_shares(len(images), look, images.device)
-        return images, gradient, {name: np.concatenate([s[name] for s in shares]) for name in shares[0]}
+        return in_shares(piece.stop - piece.start, look, images.device)
 
     def _look_at(
         self, worker: int, rows: slice, images_out: Tensor, gradient_out: Tensor
@@ -175,6 +230,7 @@ class _Climb:
 
     def _frame(self, images: Tensor, numbers: dict[str, np.ndarray]) -> Frame:
         step, scores, fired = self._step, numbers.pop("score"), numbers.pop("fired")
+        self._framed = step
         self._check_finite(scores, numbers["gradient_norm"])
         self._became[(self._became < 0) & (numbers["argmax"] == np.array(self._plan.units))] = step
         self._alive[fired > 0] = 1.0
@@ -209,13 +265,15 @@ class _Climb:
 
     def _snapshot_of(self, step: int) -> Callable[[], bytes]:
         def snapshot() -> bytes:
-            if self._step != step:
+            if self._framed != step:
                 raise AscentError(
                     f"The climb has gone on from step {step} to {self._step}; take a frame's snapshot before asking "
                     "for the next frame."
                 )
-            # What `_frame` noted of this step is noted again, with the same result, when it is recomputed.
-            state = {"format": _FORMAT, "step": step, "parameters": self._parameters, **self._optimiser.state}
+            # What `_frame` noted of this step is noted again, with the same result, when it is recomputed. Between
+            # the pieces of the next step, which was updated already, the work goes on from there.
+            state: dict[str, Any] = {"format": _FORMAT, "step": self._step, "piece": self._piece}
+            state |= {"parameters": self._parameters, **self._optimiser.state}
             state |= self._plateau.state
             state |= {"became": torch.from_numpy(self._became), "alive": torch.from_numpy(self._alive)}
             buffer = io.BytesIO()
@@ -230,6 +288,7 @@ class _Climb:
             fits = state["format"] == _FORMAT and state["parameters"].shape == self._parameters.shape
             tensors = {name: state[name].to(self._parameters) for name in self._optimiser.state}
             became, alive, step = state["became"].numpy(), state["alive"].numpy(), int(state["step"])
+            piece = int(state.get("piece", 0))
         except Exception as error:
             raise AscentError("This checkpoint cannot be read; start the run anew.") from error
         if not fits or step > self._plan.steps:
@@ -240,4 +299,21 @@ class _Climb:
         self._parameters = state["parameters"].to(self._parameters)
         self._optimiser.state.update(tensors)
         self._plateau.restore(state)
-        self._became[:], self._alive[:], self._step = became, alive, step
+        self._became[:], self._alive[:], self._step, self._piece = became, alive, step, max(0, piece)
+
+
+def _kind(plan: Plan) -> tuple[Any, ...]:
+    """What decides how long a row takes: layer, size, precision, what is done to the images, how many."""
+    preset = plan.presets[0]
+    done = transforms.transforms_on(preset), preset.parametrisation, bool(preset.l2 or preset.tv)
+    several = min(len(plan.units), _SEVERAL)
+    return (
+        "climb",
+        plan.layer,
+        plan.canvas,
+        plan.neuron,
+        plan.precision,
+        done,
+        several,
+        torch.get_num_threads(),
+    )

@@ -88,9 +88,7 @@ class Evaluator:
         )
 
     def _network_of(self, worker: int) -> Network:
-        """Every worker's own: a network takes one forward pass at a time."""
-        if worker == 0:
-            return self._network
+        """Every worker's own: a network takes one forward pass at a time, and others ask this one meanwhile."""
         if worker not in self._twins:
             self._twins[worker] = self._network.twin()
         return self._twins[worker]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vislib.relu import as_rectifier
+from vislib.turns import ASIDE
 
 FEW = 4  # input channels up to which the rewritten gradient is the faster one
 _CONVOLUTION: dict[Callable[..., Tensor], int] = {torch.conv2d: 2, torch.conv3d: 3}
@@ -23,13 +24,15 @@ class FastKernels(TorchFunctionMode):
     Strided convolutions of few channels get `input_gradient` as their backward: on 2 cores, with SqueezeNet's first one
     (7 x 7, stride 2, 3 channels), oneDNN's input gradient takes six times as long in float32, three times in
     bfloat16. ReLUs of bfloat16 run on the bits as whole numbers, four times as fast (which takes a NaN for a
-    negative or a huge number). The module stays what it is.
+    negative or a huge number). The module stays what it is. Between two operations, and before each convolution's way
+    back, a climb stands aside while a short answer is computed.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        ASIDE.stand()
         dims = _CONVOLUTION.get(func)
         if dims is None:
             found = as_rectifier(func, args, kwargs)
@@ -42,8 +45,19 @@ class FastKernels(TorchFunctionMode):
         fits = images.ndim == dims + 2 and weight.shape[1] <= FEW and images.device.type == "cpu"
         strided = max(_each(stride, dims)) > 1  # at stride 1 there is nothing to gather, and nothing gained
         if not (plain and frozen and fits and strided and images.requires_grad):
-            return func(*args, **kwargs)
-        return _Convolution.apply(images, weight, bias, _each(stride, dims), _each(padding, dims))
+            return _standing(func(*args, **kwargs))
+        return _standing(_Convolution.apply(images, weight, bias, _each(stride, dims), _each(padding, dims)))
+
+
+def _standing(output: Tensor) -> Tensor:
+    """A convolution's output, before whose way back others have their turn."""
+    if output.requires_grad:
+        output.register_hook(_stand)
+    return output
+
+
+def _stand(_gradient: Tensor) -> None:
+    ASIDE.stand()
 
 
 def _suits(values: Tensor) -> bool:

@@ -58,8 +58,13 @@ def make_plan(
     size: Size,
     precision: str,
     objective: Objective | None = None,
+    cut: bool = True,
 ) -> Plan:
-    """Check everything that can be checked before the first step; raises AscentError or NetworkError."""
+    """Check everything that can be checked before the first step; raises AscentError or NetworkError.
+
+    Without `cut` a lone neuron's canvas stays whole: its receptive field, which takes forward and backward passes to
+    be found, is not asked for.
+    """
     name = network.layer(layer).name
     chosen, presets = _rows(network, name, units, _resolve(network, name, preset))
     canvas = _canvas(network, size)
@@ -69,7 +74,8 @@ def make_plan(
         target = (name, chosen, None) if single else None
     else:
         target = objective.neuron
-    crop, position = _crop(network, target, canvas)
+    whole: tuple[tuple[slice, ...], tuple[int, ...] | None] = (), None if target is None else target[2]
+    crop, position = _crop(network, target, canvas) if cut else whole
     if target is not None:
         objective = objectives.neuron(target[0], target[1], position)
     return Plan(
@@ -100,7 +106,8 @@ def ascent_spec(
     precision: str = "exact",
 ) -> dict[str, Any]:
     """The JSON-able description that names a run; `ascend_spec` climbs it. Raises AscentError or NetworkError."""
-    plan = make_plan(network, layer, units, preset, steps=steps, seed=seed, size=size, precision=precision)
+    given: dict[str, Any] = {"steps": steps, "seed": seed, "size": size, "precision": precision}
+    plan = make_plan(network, layer, units, preset, **given, cut=False)
     several = not (preset is None or isinstance(preset, str | Preset))
     rows = [row.to_dict() for row in plan.presets]
     return {
@@ -117,8 +124,8 @@ def ascent_spec(
     }
 
 
-def read_spec(network: Network, spec: Mapping[str, Any]) -> Plan:
-    """The plan of a spec; raises AscentError for one of another method or network."""
+def read_spec(network: Network, spec: Mapping[str, Any], *, cut: bool = True) -> Plan:
+    """The plan of a spec; raises AscentError for one of another method or network. `cut`: see `make_plan`."""
     missing = [
         key for key in ("layer", "units", "preset", "steps", "seed", "size", "precision") if key not in spec
     ]
@@ -135,7 +142,8 @@ def read_spec(network: Network, spec: Mapping[str, Any]) -> Plan:
         Preset.from_dict(stored) if isinstance(stored, Mapping) else [Preset.from_dict(row) for row in stored]
     )
     names = ("steps", "seed", "size", "precision")
-    return make_plan(network, spec["layer"], spec["units"], preset, **{name: spec[name] for name in names})
+    given = {name: spec[name] for name in names}
+    return make_plan(network, spec["layer"], spec["units"], preset, **given, cut=cut)
 
 
 def _resolve(network: Network, layer: str, preset: Presets) -> tuple[Preset, ...]:

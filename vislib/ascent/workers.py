@@ -1,7 +1,6 @@
 """Rows of a batch side by side: one thread a core, each with its own share, in place of one row after the other."""
 
 import concurrent.futures
-import functools
 import os
 import threading
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-_LOCK = threading.Lock()
+_own = threading.local()
 
 
 def in_shares(rows: int, work: Callable[[int, slice], T], device: torch.device) -> list[T]:
@@ -25,8 +24,7 @@ def in_shares(rows: int, work: Callable[[int, slice], T], device: torch.device) 
     if device.type != "cpu" or not 1 < count <= rows:
         return [work(0, slice(0, rows))]
     shares = [slice(rows * k // count, rows * (k + 1) // count) for k in range(count)]
-    with _LOCK:
-        pool = _pool(count, os.getpid())
+    pool = _pool_of(count)
     try:
         futures = [pool.submit(work, worker, share) for worker, share in enumerate(shares)]
     except RuntimeError:  # the interpreter is on its way out and takes no more work for other threads
@@ -35,9 +33,19 @@ def in_shares(rows: int, work: Callable[[int, slice], T], device: torch.device) 
     return [future.result() for future in futures]
 
 
-@functools.cache
-def _pool(count: int, process: int) -> concurrent.futures.ThreadPoolExecutor:
-    """Idle threads cost nothing, serve every climb of the process, and end with it (a fork has none of them)."""
+def _pool_of(count: int) -> concurrent.futures.ThreadPoolExecutor:
+    """The calling thread's own: nobody waits for another one's long rows. It ends with its thread.
+
+    Idle threads cost nothing and serve all that their thread computes (a fork has none of them).
+    """
+    pools = _own.__dict__.setdefault("pools", {})
+    key = count, os.getpid()
+    if key not in pools:
+        pools[key] = _pool(count)
+    return pools[key]
+
+
+def _pool(count: int) -> concurrent.futures.ThreadPoolExecutor:
     started = threading.Barrier(count)
 
     def begin() -> None:

@@ -11,11 +11,12 @@ from vislib.attribution.local import Clean, Run, put
 from vislib.attribution.spreading import handler
 from vislib.attribution.tape import Tape, record
 from vislib.network import Network
+from vislib.pace import rows_at_once
 
 # Multiplications and additions in one call: 40 to 80 ms on two cores, so that a page can ask in between.
 BUDGET = 3_000_000_000
 MOST_ROWS = 64
-# For networks that have to be computed as a whole for every window.
+# At most, for networks that have to be computed as a whole for every window.
 PLAIN_ROWS = 8
 _CHECKED = 3  # windows; not as many as in the recording, so that a fixed number of rows shows
 
@@ -94,8 +95,6 @@ class _Incremental:
 class _Plain:
     """A Rerun by way of the whole network."""
 
-    rows = PLAIN_ROWS
-
     def __init__(
         self,
         network: Network,
@@ -104,6 +103,7 @@ class _Plain:
         units: Sequence[int] | None,
     ) -> None:
         self._network, self._layer, self._image, self._units = network, layer, image, units
+        self.rows = rows_at_once(network, tuple(image.shape[2:]), PLAIN_ROWS)
         self.clean = self._output(image)
 
     def __call__(

@@ -13,6 +13,7 @@ from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
 from vislib.network import Network
+from vislib.pace import rows_at_once
 from vislib.parameters import Value
 from vislib.patching import Patch
 
@@ -62,15 +63,17 @@ class Query:
         return self.target.of(output, rows)
 
     def batches(self, m: int, *, gradients: bool = False) -> Iterator[range]:
-        """Split `m` rows into ranges whose activations fit the memory of a small machine."""
-        size = self.batch_size(gradients=gradients)
+        """Split `m` rows into ranges that take a turn each."""
+        size = self.batch_size(gradients=gradients) if m > 1 else 1
         for start in range(0, m, size):
             yield range(start, min(m, start + size))
 
     def batch_size(self, *, gradients: bool = False) -> int:
-        """Images that go through the network at once, by the size of its activations for this input."""
-        bytes_an_image = self.network.footprint(tuple(self.images.shape[2:])) * (1.5 if gradients else 1)
-        return int(max(1, min(_LARGEST_BATCH, _BUDGET // bytes_an_image)))
+        """Images that go through the network at once: what suits caches, and takes a turn's time and no more."""
+        spatial = tuple(self.images.shape[2:])
+        bytes_an_image = self.network.footprint(spatial) * (1.5 if gradients else 1)
+        most = int(max(1, min(_LARGEST_BATCH, _BUDGET // bytes_an_image)))
+        return rows_at_once(self.network, spatial, most, gradients=gradients)
 
     def upsample(self, raw: Float[Tensor, "n *coarse"]) -> Float[Tensor, "n *spatial"]:
         """Maps at the input's size, by (tri)linear interpolation."""

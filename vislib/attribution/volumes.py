@@ -19,6 +19,7 @@ from vislib.attribution.slice_weights import no_weights, slice_probabilities, we
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
 from vislib.network import Network
+from vislib.pace import rows_at_once
 from vislib.parameters import Value
 from vislib.volumes import (
     STORED,
@@ -287,7 +288,9 @@ def _slices_at_once(network: Network, method: Method) -> int:
     """Slices of a batch; one for a slow method, which asks about one image after the other anyway."""
     if not method.quick:
         return 1
-    return int(max(1, min(SLICES, _BUDGET // network.footprint(network.input_shape[1:]))))
+    spatial = network.input_shape[1:]
+    most = int(max(1, min(SLICES, _BUDGET // network.footprint(spatial))))
+    return rows_at_once(network, spatial, most, gradients=True)
 
 
 def _at_once(

@@ -11,6 +11,7 @@ from torch import Tensor
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
 from vislib.network import Network
+from vislib.pace import rows_at_once
 from vislib.probe import LOGITS
 
 # Bytes of activations of one forward pass: small ones keep every step short, and lie well in the caches.
@@ -56,4 +57,5 @@ def measured(
 
 def batch_size(network: Network, images: Float[Tensor, "n c *spatial"]) -> int:
     """Images that go through the network in one short step."""
-    return int(max(1, min(_LARGEST, _BUDGET // network.footprint(tuple(images.shape[2:])))))
+    spatial = tuple(images.shape[2:])
+    return rows_at_once(network, spatial, int(max(1, min(_LARGEST, _BUDGET // network.footprint(spatial)))))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-NAMES = ("ascent", "attribution", "occlusion", "page", "volume")
+NAMES = ("ascent", "attribution", "occlusion", "page", "volume", "large")
 
 
 def machine() -> str:

@@ -170,9 +170,14 @@ class Answers:
         job.on_end(lambda job: self._remember(question, job))
         return Answer(job=job)
 
-    def run(self, title: str, steps: Callable[[], Iterator[Any]], *, interactive: bool) -> Job:
-        """Compute anything that counts its steps; its newest result is `job.history.result`."""
-        job = Job(title, lambda _checkpoint: steps(), history=Latest(), interactive=interactive)
+    def run(
+        self, title: str, steps: Callable[[], Iterator[Any]], *, interactive: bool, brief: bool = False
+    ) -> Job:
+        """Compute anything that counts its steps; its newest result is `job.history.result`.
+
+        What is `brief`, a forward pass of one image, does not wait for a long step of other work.
+        """
+        job = Job(title, lambda _checkpoint: steps(), history=Latest(), interactive=interactive, brief=brief)
         return self._runner.submit(job)
 
     def stop(self, job: Job | None) -> None:

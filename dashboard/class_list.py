@@ -178,7 +178,7 @@ class ClassList:
         if not self._by_hand and now.target is not None and now.target.layer == LOGITS:
             self._workspace.change(target=None)  # it was the most probable class of that one
         self._job = self._answers.run(
-            f"classes of {one.words}", lambda: classify(network, one), interactive=True
+            f"classes of {one.words}", lambda: classify(network, one), interactive=True, brief=True
         )
 
     def _fade(self) -> None:

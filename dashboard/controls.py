@@ -214,8 +214,10 @@ class Controls:
         self.pause.label = "Resume" if state == "paused" else "Pause"
         self.pause.disabled = state not in ("running", "queued", "paused")
         self.stop.disabled = state not in ("running", "queued", "paused")
-        self.hint.text = "<b>Settings changed</b>: Start climbs with them." if pending else ""
-        self.hint.visible = pending
+        offer = run.offer if run is not None and not pending else ""
+        text = "<b>Settings changed</b>: Start climbs with them." if pending else escape(offer)
+        if text != self.hint.text:
+            self.hint.text, self.hint.visible = text, bool(text)
 
 
 def _about(preset: Preset, workspace: Workspace) -> str:

@@ -12,7 +12,8 @@ from dashboard.cells import Cell, ordered
 from dashboard.controls import Controls
 from dashboard.export_menu import ExportMenu
 from dashboard.grid import Grid
-from dashboard.run import Run
+from dashboard.numbers import duration
+from dashboard.run import QUICK, Run
 from dashboard.services import Services
 from dashboard.unit import UnitView
 from dashboard.workspace import SORTS, Workspace
@@ -53,6 +54,7 @@ class Features:
         workspace.listen(_PLACE, self.open)
         workspace.listen("unit", self._show_unit)
         workspace.listen("sort", self._arrange)
+        workspace.listen("tab", self._begin_run)
 
     def begin(self) -> None:
         """The page is in the browser: runs may start from now on."""
@@ -90,7 +92,7 @@ class Features:
         )
 
     def open(self) -> None:
-        """Show the run of the current choices, from the store where it is there, else climbing at once."""
+        """Show the run of the current choices, from the store where it is there, else climbing where it may."""
         if not self.ready or self._workspace.now.network is None:
             return
         if self._workspace.now.opened is not None:
@@ -98,15 +100,26 @@ class Features:
             self._take([run] if run is not None else [])
             return
         self._open_spec(self.spec())
+        self._begin_run()
 
-    def _open_spec(self, spec: dict[str, Any] | None) -> None:
+    def _open_spec(self, spec: dict[str, Any] | None) -> Run | None:
         if spec is None:
-            return
+            return None
         try:
-            self._take([self._services.run(self._workspace.network, spec, start=True)])
+            run = self._services.run(self._workspace.network, spec)
+            self._take([run])
         except VislibError as error:
             self._workspace.notify(str(error))
             self._take([])  # what was shown is another layer's or network's
+            return None
+        return run
+
+    def _begin_run(self) -> None:
+        """Have the page's run climb by itself, if somebody looks at this panel; a stored one waits for its button."""
+        now = self._workspace.now
+        if self.ready and self.run is not None and now.tab == "Features" and now.opened is None:
+            self.run.begin()
+            self.tick()
 
     def _take(self, runs: list[Run]) -> None:
         for run in runs:
@@ -182,7 +195,10 @@ class Features:
             self.tick()
             return
         self._workspace.change(opened=None)
-        self._open_spec(self.spec())
+        run = self._open_spec(self.spec())
+        if run is not None:
+            run.start()
+            self.tick()
 
     def pause(self) -> None:
         """Pause, or go on where it is paused."""
@@ -203,7 +219,8 @@ class Features:
             presets = random_search(draws, seed=secrets.randbelow(2**31))
             spec = self.spec_of([now.unit] * draws, presets)
             assert spec is not None
-            run = self._services.run(now.network, spec, start=True)
+            run = self._services.run(now.network, spec)
+            run.start()
         except VislibError as error:
             self._workspace.notify(str(error))
             return
@@ -242,6 +259,21 @@ class Features:
         """What needs no more than a few updates a second: history, curve, buttons."""
         self.unit.update()
         self.controls.update(self.run, self.pending())
+        self.grid.say(self._waiting())
+
+    def _waiting(self) -> str:
+        """Why there is no picture yet, where that takes more than a moment."""
+        run = self.run
+        if run is None or run.step >= 0:
+            return ""
+        if run.measuring:
+            return "Measuring what a step takes …"
+        if run.offer:
+            return f"{run.offer} Press Start to watch it climb."
+        seconds = run.step_seconds
+        if run.state in ("queued", "running") and seconds is not None and seconds > QUICK:
+            return f"The first pictures come after about {duration(seconds)}."
+        return ""
 
     def _scrub(self) -> None:
         follow = self.unit.following or not self.unit.scrub_mosaic.active

@@ -161,6 +161,11 @@ class Grid:
                 self.mosaic.clear()
         self.update()
 
+    def say(self, words: str) -> None:
+        """Show these words while there is no picture."""
+        if words != self.mosaic.placeholder:
+            self.mosaic.placeholder = words
+
     def select(self, cell: Cell) -> None:
         """Outline this cell."""
         self._showing = True

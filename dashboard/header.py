@@ -9,6 +9,7 @@ from bokeh.models import Button, CustomJS, Div, Row, Select, UIElement
 
 from dashboard import sayings, styles
 from dashboard.later import later
+from dashboard.pictured import QUICK
 from dashboard.services import Services
 from dashboard.workspace import Workspace
 from vislib.errors import VislibError
@@ -97,8 +98,8 @@ class Header:
         about += counted(known.channels, "unit")
         self._say(about)
         document = self.about.document
-        if not known.spatial or document is None:
-            return
+        if not known.spatial or document is None or network.probe_seconds > QUICK:
+            return  # finding what a unit sees takes many such passes
 
         def probe() -> None:
             try:

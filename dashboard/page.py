@@ -24,7 +24,7 @@ from dashboard.services import Services, services
 from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.volume_panel import VolumePanel
-from dashboard.workspace import Choices, Workspace
+from dashboard.workspace import PAGE_SIZES, Choices, Workspace
 from vislib.ascent import Preset, ascend, default_preset, default_size, fast_available
 from vislib.errors import VislibError
 from vislib.network import Network
@@ -35,6 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _TICK = 33  # ms: no screen shows more, and the browser's credit holds back what it cannot paint
+_WARM = 1.0  # seconds: a network that takes longer to be opened climbs no step before the first page
 _SLOW_TICKS = 10
 _RUNS_TICKS = 60
 _TABS = ("Features", "Attribution", "Volume", "Runs")
@@ -46,14 +47,20 @@ def _precision(shared: Services) -> str:
 
 
 def warm_up(arguments: Sequence[str]) -> None:
-    """Make the services, load the default network and climb one step, so that the first page is as quick as any."""
+    """Make the services, load the default network and climb one step, so that the first page is as quick as any.
+
+    What would keep the first page waiting for long is left to the page itself.
+    """
     shared = services(options.parse(arguments))
     try:
         network = shared.network(shared.default_network)
-        with closing(ascend(network, network.opening, [0], steps=1, precision=_precision(shared))) as frames:
-            for frame in frames:
-                if frame.snapshot is not None:
-                    frame.snapshot()
+        if network.probe_seconds <= _WARM:
+            units = range(min(PAGE_SIZES[0], network.layer(network.opening).channels))
+            precision = _precision(shared)
+            with closing(ascend(network, network.opening, units, steps=1, precision=precision)) as frames:
+                for frame in frames:
+                    if frame.snapshot is not None:
+                        frame.snapshot()
     except VislibError as error:
         log.error("%s", error)
     # What is there now stays: the collector need not look at it again while the page is to answer.
@@ -239,7 +246,7 @@ class Page:
         assumed = None if network.head.said else network.head
         if now.network is not None and now.network.fingerprint == network.fingerprint:
             network, assumed = now.network, now.assumed  # as this session takes its output
-        run = self._services.run(network, stored.spec, start=False)
+        run = self._services.run(network, stored.spec)
         if resume:
             run.start()
         name = self._services.name_of(found[1])

@@ -6,6 +6,8 @@ from typing import Any
 from vislib.ascent import Preset
 from vislib.network import Network
 
+QUICK = 1.0  # seconds that opening a network takes, above which the page does not ask what its units see
+
 
 def times(sizes: Sequence[int]) -> str:
     """Sizes as "9 x 9"."""
@@ -19,6 +21,8 @@ def about_size(network: Network, layer: str, preset: Preset, size: Sequence[int]
     if preset.objective == "neuron" and network.layer(layer).spatial:
         if tuple(size) != own:
             return f"Images of {short(size)} {unit}."
+        if network.probe_seconds > QUICK:
+            return "Of the image, its receptive field."
         seen = network.receptive_field(layer).size
         return f"Its receptive field is {times(seen)} {unit}."
     if tuple(size) == own:

@@ -143,19 +143,14 @@ class Services:
         with self._lock:
             return next(name for name, known in self._networks.items() if known is network)
 
-    def run(self, network: Network, spec: Mapping[str, Any], *, start: bool) -> Run:
-        """The one run of that spec in this process: in memory, from the store, or new.
-
-        With `start` it climbs where nobody has ended it yet: new ones begin and interrupted ones go on.
-        """
+    def run(self, network: Network, spec: Mapping[str, Any]) -> Run:
+        """The one run of that spec in this process: in memory, from the store, or new; nothing is begun."""
         with self._lock:
             run = self._runs.pop(spec_id(spec), None)
             if run is None:
                 run = Run(self, network, dict(spec), self.store.find(spec))
             self._runs[run.id] = run  # newest last
             self._forget_idle()
-        if start and run.state in ("new", "interrupted"):
-            run.start()
         return run
 
     def existing(self, network: Network, spec: Mapping[str, Any]) -> Run | None:

@@ -5,11 +5,19 @@ from html import escape
 from bokeh.models import Div, Row
 
 from dashboard import styles
-from dashboard.run import Run
+from dashboard.numbers import duration
+from dashboard.run import QUICK, Run
 from dashboard.services import Services
 from vislib.words import counted
 
 _KEYS = "<b>← → ↑ ↓</b> choose &nbsp; <b>[ ]</b> step through the history &nbsp; <b>space</b> pause"
+
+
+_LONG = 1.0  # seconds of one unit's part of a step, from which it is said: it cannot be split
+_ASKED = {
+    "pause": "pausing: the unit at work is finished first",
+    "cancel": "stopping: the unit at work is finished first",
+}
 
 
 def describe(run: Run) -> str:
@@ -18,31 +26,47 @@ def describe(run: Run) -> str:
     what = f"{count} unit{'s' if count != 1 else ''} of {run.layer}"
     step = max(0, run.step)
     if run.state == "running":
-        words = [what, f"step {step} / {run.steps}"]
-        if run.rate > 0:
-            words += [f"{run.rate:.0f} steps/s" if run.rate >= 9.5 else f"{run.rate:.1f} steps/s"]
-            words += [f"{_duration((run.steps - step) / run.rate)} left"]
-        return " | ".join(words)
+        return " | ".join([what, f"step {step} / {run.steps}", *_pace(run, step)])
+    waits = "measuring what a step takes …" if run.measuring else run.offer and f"{run.offer} Press Start."
+    within = _within(run)
     done = f"done, {counted(run.steps, 'step')}"
     if step < run.steps:
         done = f"done at step {step} of {run.steps}: no unit rose any more"
     says = {
-        "new": "not started: press Start",
+        "new": waits or "not started: press Start",
         "queued": "waiting for its turn",
-        "paused": f"paused at step {step} / {run.steps}",
+        "paused": f"paused at step {step} / {run.steps}{f', {within}' if within else ''}",
         "done": done,
         "cancelled": f"stopped at step {step} / {run.steps}",
         "failed": f"failed at step {step}: {run.error or 'the reason was not kept'}",
-        "interrupted": f"interrupted at step {step} / {run.steps}: press Resume",
+        "interrupted": f"interrupted at step {step} / {run.steps}: {waits or 'press Resume'}".replace(
+            "Press Start.", "Press Resume."
+        ),
         "elsewhere": f"step {step} / {run.steps}, computed by another server",
     }
     return f"{what} | {says[run.state]}"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _within(run: Run) -> str:
+    """How far the present step is, where one comes in pieces."""
+    turn = run.turn
+    return f"{turn.done} of {turn.rows} units" if turn is not None else ""
+
+
+def _pace(run: Run, step: int) -> list[str]:
+    """Of a run that climbs: how fast, how long still, and what is being waited for."""
+    seconds = 1 / run.rate if run.rate > 0 else run.step_seconds
+    slow = seconds is not None and seconds > QUICK
+    words = [_within(run)] if slow and _within(run) else []
+    if run.rate >= 0.5:
+        words += [f"{run.rate:.0f} steps/s" if run.rate >= 9.5 else f"{run.rate:.1f} steps/s"]
+    elif seconds is not None and slow:
+        words += [f"about {duration(seconds)} a step"]
+    if run.unit_seconds is not None and run.unit_seconds >= _LONG:
+        words += [f"{duration(run.unit_seconds)} a unit, which cannot be split"]
+    if seconds is not None:
+        words += [f"{duration((run.steps - step) * seconds)} left"]
+    return [*words, *([_ASKED[run.wish]] if run.wish in _ASKED and slow else [])]
 
 
 class Status:

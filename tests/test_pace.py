@@ -67,7 +67,7 @@ def test_what_is_long_is_measured_once() -> None:
 def test_what_is_short_is_measured_again_and_beside_others() -> None:
     machine = Machine(alone=0.0101, together=0.005, needs=1e6)
     cost = machine.measure(16)
-    assert machine.asked == [1, 1, 14]  # as many as take a turn by themselves
+    assert machine.asked == [1, 1, 14, 14]  # as many as take a turn by themselves
     assert (cost.alone, cost.together, cost.bytes) == pytest.approx((0.0101, 0.005, 1e6))
 
 

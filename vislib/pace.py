@@ -71,8 +71,8 @@ def measure(
     alone = min(alone, timed(1)[0])  # the first time something is prepared
     together = alone
     if (several := min(rows, max(int(turn / max(alone, 1e-6)), threads(device)))) > 1:
-        seconds, more = timed(several)
-        together, needs = min(alone, seconds / several), max(needs, more)
+        (first, more), (again, _) = timed(several), timed(several)
+        together, needs = min(alone, first / several, again / several), max(needs, more)
     return Cost(alone, together, needs)
 
 

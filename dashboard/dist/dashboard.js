@@ -22,6 +22,9 @@
     @media (prefers-reduced-motion: reduce) { .bone { animation: none } }`
 
   const MOSAIC_CSS = `
+    .grid > .placeholder, .stage > .placeholder { inset: auto; left: 50%; top: 50%; transform: translate(-50%, -50%); width: max-content;
+      max-width: min(26em, 80%); padding: 10px 16px; border-radius: 6px; background: var(--surface, #fff); color: var(--text, #1b2027);
+      box-shadow: 0 1px 6px var(--shadow, rgba(20, 28, 38, .14)); z-index: 1; }
     .cell { position: absolute; box-sizing: border-box; border-radius: 3px; cursor: pointer; }
     .cell::after { content: ""; position: absolute; inset: 0; border-radius: 3px; pointer-events: none; }
     .cell:hover::after { box-shadow: inset 0 0 0 2px var(--quiet, #8a94a1), inset 0 0 0 3px rgba(255, 255, 255, .65); }

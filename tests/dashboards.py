@@ -82,7 +82,7 @@ def serve(folder: Path, *arguments: str, bokeh: tuple[str, ...] = ()) -> Iterato
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=out, stderr=subprocess.STDOUT)
     dashboard = Dashboard(process, port, log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240  # a busy machine takes its time to import torch
         while True:
             assert process.poll() is None, dashboard.log
             assert time.monotonic() < deadline, dashboard.log

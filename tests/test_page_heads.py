@@ -1,19 +1,25 @@
 """What the page says of every kind of head agrees with the probability, or the value, that is known in closed form."""
 
+import gzip
 import io
+import json
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dashboards import card
 from pages import HandPage, page, shared
 from PIL import Image
 
+from dashboard.map_files import build, look_of
 from dashboard.services import Services
 from vislib.attribution import Target
+from vislib.head import NOT_FINITE
 
 LABELS = 'labels = ["a", "b", "c"]'
 CARDS = {
@@ -203,3 +209,92 @@ def test_several_values_each_with_what_raises_and_lowers_it(opened: HandPage) ->
     assert opened.page.workspace.now.target == Target(0, against=1)
     assert foot(opened).startswith("difference ")
     assert "mm" in foot(opened)
+
+
+def test_what_is_not_finite_says_so_everywhere(opened: HandPage) -> None:
+    show(opened, "nan", 255)
+    assert {NOT_FINITE} == set(entries(opened).values())
+    assert "not a finite number" in opened.text("head-note")
+    opened.until(lambda: opened.page.attribution.cards[0]._answer is None, "the refusal")
+    assert "not finite" in opened.get("method-1-overlay").placeholder
+    opened.tab("Volume")
+    opened.turn()
+    assert "< 0.1" not in opened.text("volume-says")
+    opened.tab("Attribution")
+    show(opened, "nan", 128)
+    agrees(entries(opened), softmax(logits(128)))
+
+
+@pytest.mark.parametrize("name", ["years", "findings", "logit"])
+def test_a_check_measures_on_the_heads_own_scale(opened: HandPage, name: str) -> None:
+    ramp = np.tile(np.linspace(90, 250, 24), (24, 1)).astype(np.uint8)
+    for number in (6, 5, 4, 3):
+        opened.page.attribution._remove(opened.page.attribution.cards[number - 1])
+    opened.get("method-1").value, opened.get("method-2").value = "Saliency", "Occlusion"
+    show(opened, name, ramp)
+    opened.page.features.stop()
+    opened.get("attribution-view").active = 1
+    opened.until(lambda: opened.text("check-state") == "Done.", "the check")
+    network, target = opened.page.workspace.network, opened.page.workspace.now.target
+    axis = opened.get("deletion-curves").yaxis[0].axis_label
+    mean = float(ramp.mean())
+    curves = [np.asarray(ys) for ys in opened.get("deletion-source").data["ys"]]
+    if name == "years":
+        assert axis == "age (years)"
+        clean, gone = 50 + 10 * z(mean), 50.0
+    else:
+        assert axis == f"probability of {target.words(network)}"
+        score = 2 * z(mean) - 4 if name == "logit" else 3 * z(mean)
+        away = -4.0 if name == "logit" else 0.0
+        sign = -1 if target.opposite else 1
+        clean, gone = sigmoid(sign * score), sigmoid(sign * away)
+    for ys in curves:
+        assert ys[0] == pytest.approx(clean, rel=1e-3, abs=1e-3)
+        assert ys[-1] == pytest.approx(gone, rel=1e-3, abs=1e-3)
+
+
+def test_a_removal_that_moves_nothing_is_not_measured(opened: HandPage) -> None:
+    """A grey of the network's own mean: to remove it changes nothing."""
+    for number in (6, 5, 4, 3):
+        opened.page.attribution._remove(opened.page.attribution.cards[number - 1])
+    opened.get("method-1").value, opened.get("method-2").value = "Saliency", "Input x gradient"
+    show(opened, "findings", 127)
+    opened.page.features.stop()
+    opened.get("attribution-view").active = 1
+    opened.until(lambda: opened.text("check-state") == "Done.", "the check")
+    assert opened.text("check-table").count("not measured") >= 3 * 2
+    assert "passes" not in opened.text("check-table")
+
+
+def test_files_say_the_head_and_what_is_explained(opened: HandPage) -> None:
+    show(opened, "years", 200)
+    opened.get("input-select").value = "brain_dark"
+    opened.until(lambda: opened.page.workspace.now.input.words.startswith("brain_dark"), "the slice")
+    opened.settle()
+    opened.get("class-list").active = 1
+    foot(opened)
+    question, found = opened.page.attribution.cards[0].shown
+    look = look_of(opened.page.attribution.lens) | {"radiological": True}
+    for what in ("map.npy", "overlay.png", "map.png", "map.nii.gz"):
+        name, data = build(what, question, found, look)
+        assert "what-lowers-age" in name
+        if what.endswith(".png"):
+            with Image.open(io.BytesIO(data)) as image:
+                spec = json.loads(image.text["vislib"])
+        elif what.endswith(".gz"):
+            header = nib.Nifti1Image.from_bytes(gzip.decompress(data)).header
+            spec = json.loads(header.extensions[0].get_content())
+        else:
+            continue
+        assert spec["target"] == "what lowers age"
+        assert spec["head"] == {"kind": "score", "unit": "years", "said": True}
+        assert spec["layer"] == found.layer
+
+
+def test_no_number_on_the_page_is_in_the_singular_with_an_s(opened: HandPage, tmp_path: Path) -> None:
+    show(opened, "logit")
+    words = [
+        opened.text(name) for name in ("network-about", "head-note", "status", "page-place", "volume-facts")
+    ]
+    for one in words:
+        assert not re.search(r"\b1 (classes|findings|values|units|slices|voxels)\b", one), one

@@ -20,7 +20,8 @@ from vislib.network import Network
 from vislib.probe import LOGITS
 
 _TOP = 5
-_NOTHING = "nothing"
+_NOTHING = ""  # no label is empty, but one may be "nothing"
+_NO_OTHER = (_NOTHING, "nothing")
 _FADED = ":host { opacity: .45; }"
 _KINDS = ("a class", "the chosen unit")
 
@@ -105,7 +106,7 @@ class ClassList:
         self.against = Select(
             name="target-against",
             title="rather than",
-            options=[_NOTHING],
+            options=[_NO_OTHER],
             value=_NOTHING,
             sizing_mode="stretch_width",
             stylesheets=[styles.FIELD],
@@ -156,7 +157,7 @@ class ClassList:
             self.bars.css = ""
             self.search.update(visible=False, completions=[])
             self.kind.update(options=[*_KINDS], value=_KINDS[0])
-            self.against.update(options=[_NOTHING], value=_NOTHING)
+            self.against.update(options=[_NO_OTHER], value=_NOTHING)
         finally:
             self._showing = False
 
@@ -350,7 +351,7 @@ class ClassList:
         against = next((name for name, unit in known.items() if target and unit == target.against), _NOTHING)
         if against not in (*names, _NOTHING):
             names.append(against)
-        self.against.options = [_NOTHING, *names]
+        self.against.options = [_NO_OTHER, *((name, name) for name in names)]
         self.against.value = against
         self.against.disabled = not is_class
         self.against.visible = network.layers[LOGITS].channels > 1

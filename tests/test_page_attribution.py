@@ -51,7 +51,7 @@ def quick(opened: Visit) -> Visit:
         opened.set(f"method-{number}", "value", method)
     opened.set("method-1-layer", "value", "")
     opened.set("target-kind", "value", "a class")
-    opened.set("target-against", "value", "nothing")
+    opened.set("target-against", "value", "")
     opened.set("input-select", "value", "brain_healthy")
     answered(opened, 2, "in brain_healthy")
     opened.set("input-select", "value", LESION.name)

@@ -28,6 +28,7 @@ CARDS = {
     "findings": ("findings", f'{LABELS}\nhead = "sigmoid"'),
     "classes": ("classes", LABELS),
     "said-classes": ("classes", f'{LABELS}\nhead = "softmax"'),
+    "odd-names": ("classes", 'labels = ["nothing", "a class", "b"]'),
     "own-softmax": ("own_softmax", LABELS),
     "own-sigmoid": ("own_sigmoid", LABELS),
     "years": ("years", 'labels = ["age"]\nhead = "score"\nunit = "years"'),
@@ -209,6 +210,19 @@ def test_several_values_each_with_what_raises_and_lowers_it(opened: HandPage) ->
     assert opened.page.workspace.now.target == Target(0, against=1)
     assert foot(opened).startswith("difference ")
     assert "mm" in foot(opened)
+
+
+def test_a_class_called_nothing_can_be_set_against_another(opened: HandPage) -> None:
+    show(opened, "odd-names", 255)
+    against = opened.get("target-against")
+    assert against.value == ""
+    chosen = opened.page.workspace.now.target
+    assert chosen is not None
+    assert chosen.unit != 0
+    against.value = "nothing"
+    assert opened.page.workspace.now.target == Target(chosen.unit, against=0)
+    against.value = ""
+    assert opened.page.workspace.now.target == Target(chosen.unit)
 
 
 def test_what_is_not_finite_says_so_everywhere(opened: HandPage) -> None:

@@ -1,5 +1,6 @@
 """Gradient methods against closed forms of linear networks, finite differences and slow re-implementations."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_integrated_gradients_are_the_integral(kind: str) -> None:
     gap, size = np.abs(got.values.sum((1, 2)) - change.numpy()), expected.sum(1).abs().sum((1, 2)).numpy()
     assert (gap < 0.02 * size).all()
     np.testing.assert_allclose(got.numbers["completeness_error"], error, atol=1e-5)
-    assert got.notes[0].startswith("With 60 points on the way the map's sum misses ")
+    assert got.notes[0].startswith("With 60 points on the way the map's sum misses at most ")
 
 
 def baseline_by_hand(images: Tensor, kind: str) -> Tensor:
@@ -219,8 +220,8 @@ def test_the_midpoint_rule_and_the_part_of_the_change_that_it_misses(steps: int)
     error = np.abs(got.values.astype(np.float64).sum((1, 2)) - change) / np.abs(change)
     np.testing.assert_allclose(got.numbers["completeness_error"], error, atol=1e-5)
     assert error.max() > 1e-3
-    assert f"misses {100 * error.max():.1f} % of the score's change" in got.notes[0]
-    assert ("more steps come closer" in got.notes[0]) == (error.max() > 0.01)
+    said = float(re.search(r"misses at most ([\d.]+) % of the score's change", got.notes[0])[1])
+    assert 100 * error.max() - 1e-3 <= said <= 100 * error.max() + 0.1 + 1e-3
 
 
 @pytest.mark.parametrize("steps", [2, 20])

@@ -188,9 +188,9 @@ def test_notes_of_single_slices_become_notes_of_the_volume():
     assert of_all == {max(notes)}
     every = attribute_volume(net, volume, 1, "Integrated gradients", steps=2)
     _, _, notes = asked_alone(net, volume, "axial", Preparation(), 1, "Integrated gradients", steps=2)
-    worst = max(float(re.search(r"([\d.]+)%", one[0])[1]) for one in notes)
-    assert len(every.notes) == 2  # one sentence of the sum, one of the rule, whatever their numbers
-    assert float(re.search(r"([\d.]+)%", every.notes[0])[1]) == pytest.approx(worst, abs=0.02)
+    worst = max(float(re.search(r"([\d.]+) %", one[0])[1]) for one in notes)
+    assert len(every.notes) == 1  # one sentence whatever the numbers
+    assert float(re.search(r"([\d.]+) %", every.notes[0])[1]) == pytest.approx(worst, abs=0.11)
     assert "the worst of the images" not in " ".join(every.notes)
     cut = attribute_volume(net, volume, 1, "Occlusion", window=30, stride=30)
     assert cut.notes == ("The window of 30 pixels is larger than the image of 24 x 24 and was cut to it.",)

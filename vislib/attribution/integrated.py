@@ -15,7 +15,6 @@ from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
 
 BASELINES = ("zero", "mean", "blur")
-COMPLETE = 0.01  # a part of the score's change; where more is missed the advice is more steps
 BLUR = 1 / 16  # of each side: the blurred baseline's standard deviation
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -94,23 +93,18 @@ def _result(
     # A change of 0 has no relative error; the smallest number stands in for it.
     error = [abs(s - c) / max(abs(c), 1e-30) if s != c else 0.0 for s, c in zip(sums, change, strict=True)]
     where = "" if len(change) == 1 else " (the worst of the images)"
-    missed = _share(max(error))
-    more = "; more steps come closer" if max(error) > COMPLETE else ""
+    # One sentence whatever the numbers, so that those of a volume's slices become one.
+    percent = math.ceil(1000 * max(error)) / 10
+    missed = f"{percent:.1f}" if percent < 1000 else f"{percent:.0e}"  # of a change of next to nothing
     return query.result(
         product.sum(1),
         scores,
         step=step,
         steps=steps,
         notes=[
-            f"With {points} points on the way the map's sum misses {missed} of the score's change from the baseline "
-            f"image{where}{more}."
+            f"With {points} points on the way the map's sum misses at most {missed} % of the score's change from "
+            f"the baseline image{where}; more points come closer."
         ],
         numbers={"completeness_error": torch.tensor(error, dtype=torch.float32)},
         colour=product,
     )
-
-
-def _share(part: float) -> str:
-    if part < 0.001:
-        return "less than 0.1 %"
-    return "more than 1000 %" if part > 10 else f"{100 * part:.1f} %"

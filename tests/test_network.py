@@ -494,7 +494,7 @@ def test_unknown_layer_and_unit() -> None:
         with pytest.raises(NetworkError) as caught:
             network.check_units("conv2", [1, unit])
         assert str(caught.value) == f"brain2d's layer 'conv2' has no unit {unit}; its units are 0 to 5."
-    with pytest.raises(NetworkError, match="labels"):
+    with pytest.raises(NetworkError, match="1 label but puts out 3 classes"):
         wrap(brain(), labels=("one",))
 
 

@@ -166,7 +166,7 @@ _ALL = (
     Preset(
         "smooth steps", "steps of one length that grow smaller, a light blur and decay towards the data's mean",
         "vislib; normalised gradient as in Øygard 2015, blur and decay as in Yosinski et al. 2015",
-        lr=0.08, final_lr=0.25, steps=64, decay=0.03, blur_sigma=0.6, blur_every=1,
+        lr=0.08, final_lr=0.5, steps=64, decay=0.02, blur_sigma=0.6, blur_every=1,
     ),
     Preset(
         "centre neuron", "the centre neuron alone, on the pixels that it sees; for first layers",

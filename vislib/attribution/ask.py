@@ -1,6 +1,7 @@
 """Ask a method: `attribute` for the whole answer, `attribution_steps` for coarse-to-fine partial ones."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -74,7 +75,9 @@ def attribution_steps(
         values=values,
         seed=seed,
     )
-    return _in_words(chosen, network, query)
+    with _in_words(chosen, network):
+        steps = chosen.compute(query)  # what it cannot be asked, it says now
+    return _told(chosen, network, steps)
 
 
 def attribute(
@@ -93,10 +96,16 @@ def attribute(
     return whole
 
 
-def _in_words(method: Method, network: Network, query: Query) -> Iterator[Attribution]:
-    """The method's answers; what goes wrong inside torch on the way back becomes one sentence."""
+def _told(method: Method, network: Network, steps: Iterator[Attribution]) -> Iterator[Attribution]:
+    with _in_words(method, network):
+        yield from steps
+
+
+@contextmanager
+def _in_words(method: Method, network: Network) -> Iterator[None]:
+    """What goes wrong inside torch on the way back becomes one sentence."""
     try:
-        yield from method.compute(query)
+        yield
     except VislibError:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -196,6 +197,40 @@ def version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
+def _note(
+    calls: dict[str, Call],
+    scores: Callable[[Any], Tensor | None],
+    name: str,
+    called: nn.Module,
+    inputs: tuple[Any, ...],
+    output: Any,
+) -> None:
+    """Write down the first call of the module of that name."""
+    if name in calls:
+        return
+    tensor = first_tensor(output) if name else scores(output)
+    if tensor is None:
+        return
+    if isinstance(called, CONVOLUTIONS):
+        tensor.__dict__["vislib_origin"] = frozenset({name})
+        mark_maps(tensor)
+    source = first_tensor(inputs)
+    calls[name] = Call(
+        name=name,
+        module=called,
+        order=len(calls),
+        is_tensor=isinstance(output, Tensor),
+        # What is no list of real numbers is no layer, but still the output where it is that.
+        shape=tuple(tensor.shape) if not name or tensor.is_floating_point() else (),
+        input_shape=() if source is None else tuple(source.shape),
+        taken=None if source is None else token(source),
+        given=token(tensor),
+        origin=_origin(tensor),
+        channels_first=channels_first(tensor),
+        active=_is_active(tensor),
+    )
+
+
 def record(
     module: nn.Module, forward: Callable[[], Any], scores: Callable[[Any], Tensor | None]
 ) -> list[Call]:
@@ -205,35 +240,10 @@ def record(
     """
     calls: dict[str, Call] = {}
 
-    def note(name: str) -> Callable[..., None]:
-        def hook(called: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if name in calls:
-                return
-            tensor = first_tensor(output) if name else scores(output)
-            if tensor is None:
-                return
-            if isinstance(called, CONVOLUTIONS):
-                tensor.__dict__["vislib_origin"] = frozenset({name})
-                mark_maps(tensor)
-            source = first_tensor(inputs)
-            calls[name] = Call(
-                name=name,
-                module=called,
-                order=len(calls),
-                is_tensor=isinstance(output, Tensor),
-                # What is no list of real numbers is no layer, but still the output where it is that.
-                shape=tuple(tensor.shape) if not name or tensor.is_floating_point() else (),
-                input_shape=() if source is None else tuple(source.shape),
-                taken=None if source is None else token(source),
-                given=token(tensor),
-                origin=_origin(tensor),
-                channels_first=channels_first(tensor),
-                active=_is_active(tensor),
-            )
-
-        return hook
-
-    handles = [part.register_forward_hook(note(name)) for name, part in module.named_modules()]
+    handles = [
+        part.register_forward_hook(partial(_note, calls, scores, name))
+        for name, part in module.named_modules()
+    ]
     try:
         with torch.no_grad(), _Provenance() as provenance:
             forward()

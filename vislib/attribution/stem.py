@@ -72,17 +72,17 @@ class Stem(TorchFunctionMode):
 
     def _call(self, func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, ...]:
         sized = call_name(func) in _SIZED
+        return (func, self._plain(args, sized), self._plain(kwargs, sized))
 
-        def plain(item: Any) -> Any:
-            if isinstance(item, (tuple, list)):
-                return tuple(plain(part) for part in item)
-            if isinstance(item, dict):
-                return {key: plain(part) for key, part in item.items()}
-            if isinstance(item, Tensor) and id(item) in self._before:
-                return "images"
-            return "rows" if sized and type(item) is int and item == self._rows else item
-
-        return (func, plain(args), plain(kwargs))
+    def _plain(self, item: Any, sized: bool) -> Any:
+        """An argument without the images, and in calls that are given sizes without their number."""
+        if isinstance(item, (tuple, list)):
+            return tuple(self._plain(part, sized) for part in item)
+        if isinstance(item, dict):
+            return {key: self._plain(part, sized) for key, part in item.items()}
+        if isinstance(item, Tensor) and id(item) in self._before:
+            return "images"
+        return "rows" if sized and type(item) is int and item == self._rows else item
 
 
 def same_way(one: Any, other: Any) -> bool:

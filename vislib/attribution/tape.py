@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -161,14 +162,16 @@ def play(step: Step, values: Callable[[int], Any], rows: int) -> tuple[Tensor, .
     if step.name == "relu":
         return (torch.relu(values(step.ins[0])),)  # the usual in-place one, without the copy
     copied = {value: values(value).clone() for value in step.mutates}
-
-    def given(item: Any) -> Any:
-        if isinstance(item, Ref):
-            return copied[item.value] if item.value in copied else values(item.value)
-        return rows if isinstance(item, Rows) else item
-
+    given = partial(_given, copied, values, rows)
     result = step.func(*mapped(step.args, given), **mapped(step.kwargs, given))
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _given(copied: dict[int, Tensor], values: Callable[[int], Any], rows: int, item: Any) -> Any:
+    """What an argument of a recorded call stands for."""
+    if isinstance(item, Ref):
+        return copied[item.value] if item.value in copied else values(item.value)
+    return rows if isinstance(item, Rows) else item
 
 
 class _Recorder(TorchFunctionMode):

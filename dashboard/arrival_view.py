@@ -47,7 +47,7 @@ class ArrivalView:
             label=_LABEL,
             active=False,
             sizing_mode="stretch_width",
-            stylesheets=[styles.PLAIN_BUTTON],
+            stylesheets=[styles.LINE_BUTTON],
             margin=(6, 0, 0, 0),
             html_attributes={"title": "Values at the first layer, beside what the card promises"},
         )

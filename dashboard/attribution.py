@@ -80,7 +80,7 @@ class AttributionPanel:
             label=IN_SHORT[self._workspace.radiological],
             visible=False,
             margin=(6, 0, 0, 0),
-            stylesheets=[styles.PLAIN_BUTTON],
+            stylesheets=[styles.LINE_BUTTON],
             html_attributes={
                 "title": "Which way round slices are drawn on the whole page; the network's input stays"
             },

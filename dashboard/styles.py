@@ -227,6 +227,9 @@ PLAIN_BUTTON = (
 """
 )
 
+# In a column of text: its words start where the column's do.
+LINE_BUTTON = PLAIN_BUTTON + ".bk-btn { padding-left: 0; padding-right: 0; text-align: left; }"
+
 SCROLL = BASE + ":host { overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; }"
 
 

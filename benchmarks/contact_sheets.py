@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS)
     options = parser.parse_args()
     quick, robust, smooth = (PRESETS[name] for name in ("Fourier, quick", "Fourier, robust", "smooth steps"))
-    before = smooth.changed(lr=0.04, final_lr=1.0, steps=256)
+    before = smooth.changed(lr=0.04, final_lr=1.0, steps=256, decay=0.03)
     shifts = {"pad": 0, "scale": 0.0, "rotate": 0.0, "jitter": 4, "jitter2": 0}
     if options.sheet == "brain":
         rows = Rows(models.load("brain2d"), BRAIN, options.cache)

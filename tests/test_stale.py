@@ -107,7 +107,7 @@ def test_a_class_list_shows_no_class_of_the_network_before(
     opened.get("network-select").value = other(opened)
     opened.until(lambda: not opened.page.workspace.loading, "the network")
     assert listed.labels == []
-    assert chosen.options == ["nothing"]
+    assert chosen.options == [("", "nothing")]
     assert opened.page.workspace.now.target is None
     listed.active = 0  # a click that was on its way
     assert opened.page.workspace.now.target is None

@@ -208,7 +208,7 @@ def test_fingerprints_differ_with_the_keys_and_are_the_old_ones_without():
         ({"range": (255, 0)}, ["(255, 0)", "smaller one first"]),
         ({"range": (0, 1, 2)}, ["(0, 1, 2)", "two finite numbers"]),
         ({"range": (0, float("inf"))}, ["inf", "two finite numbers"]),
-        ({"mean": (1, 2)}, ["mean (1, 2)", "3 channels"]),
+        ({"mean": (1, 2)}, ["mean (1, 2)", "(of 3)"]),
         ({"std": (1, 0, 1)}, ["std (1, 0, 1)", "above 0"]),
     ],
 )

@@ -188,14 +188,14 @@ class Visit:
         """The words of a Div, without its tags."""
         return re.sub(r"<[^>]*>", "", str(self.get(name, "text")))
 
-    def until(self, condition: str, argument: Any = None) -> None:
+    def until(self, condition: str, argument: Any = None, timeout: float = WAIT) -> None:
         """Wait until a JavaScript condition holds; `m(name)` is the model of that name in it."""
         # While a message is being applied, models are there whose properties are not set yet: look again then.
         wrapped = (
             "(arg) => { const m = (name) => Bokeh.documents[0].get_model_by_name(name);"
             f" try {{ return {condition} }} catch (_) {{ return false }} }}"
         )
-        self.page.wait_for_function(wrapped, arg=argument, timeout=WAIT)
+        self.page.wait_for_function(wrapped, arg=argument, timeout=timeout)
 
     def live(self) -> None:
         """Wait until the mosaic has been painted."""

@@ -94,7 +94,8 @@ def _result(
     error = [abs(s - c) / max(abs(c), 1e-30) if s != c else 0.0 for s, c in zip(sums, change, strict=True)]
     where = "" if len(change) == 1 else " (the worst of the images)"
     # One sentence whatever the numbers, so that those of a volume's slices become one.
-    percent = math.ceil(1000 * max(error)) / 10
+    worst = max(error)  # what is not finite the result refuses, in a sentence
+    percent = math.ceil(1000 * worst) / 10 if math.isfinite(worst) else worst
     missed = f"{percent:.1f}" if percent < 1000 else f"{percent:.0e}"  # of a change of next to nothing
     return query.result(
         product.sum(1),

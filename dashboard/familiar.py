@@ -90,6 +90,7 @@ class Familiar:
                 self._distances[key] = distance
                 while len(self._distances) > _REMEMBERED:
                     self._distances.popitem(last=False)
+            del network, one  # an idle thread holds on to nothing
 
     def _distance(self, network: Network, one: Input) -> tuple[float, float]:
         name = network.fingerprint

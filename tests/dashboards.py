@@ -1,5 +1,6 @@
 """The whole dashboard for tests: a server process of its own, and what a test wants to know of an open page."""
 
+import math
 import os
 import re
 import signal
@@ -60,6 +61,26 @@ class Dashboard:
     def log(self) -> str:
         """What the server has printed so far."""
         return self._log.read_text()
+
+    @property
+    def weight(self) -> float:
+        """MB of the server's memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+    def rest(self) -> None:
+        """Wait until the server has nothing more to do in its threads, such as learning what inputs are familiar."""
+        deadline, before = time.monotonic() + 240, -math.inf
+        while True:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            worked = (int(fields[11]) + int(fields[12])) / os.sysconf(
+                "SC_CLK_TCK"
+            )  # seconds of user and system
+            if worked - before < 0.15:  # of the last second
+                return
+            assert time.monotonic() < deadline, "the server does not come to rest"
+            before = worked
+            time.sleep(1)
 
     def stop(self) -> None:
         """End the server as Ctrl-C does."""

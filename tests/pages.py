@@ -38,7 +38,9 @@ class HandPage:
                 one.callback()
         self.page._tick()
         for model in self.document.models:
-            if hasattr(model, "ack") and hasattr(model, "tick"):
+            if hasattr(type(model), "ack") and hasattr(
+                type(model), "tick"
+            ):  # of a model Bokeh would look for a similar name
                 model.ack = model.tick
 
     def until(self, condition: Callable[[], object], what: str = "it") -> None:
@@ -47,7 +49,7 @@ class HandPage:
         while not condition():
             assert time.monotonic() < end, f"{what} did not come; the notice says {self.text('notice')!r}"
             self.turn()
-            time.sleep(0.002)
+            time.sleep(0.01)  # the threads that are waited for need the interpreter
 
     def get(self, name: str) -> Any:
         """The model of that name."""

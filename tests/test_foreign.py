@@ -139,6 +139,15 @@ def test_it_answers_as_the_module_does_one_image_or_several(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WORKING)
+def test_a_network_is_copied_for_another_thread_after_a_pass_with_gradients(kind: str) -> None:
+    network = opened(WORKING[kind]())
+    images = torch.rand(2, *SHAPE, requires_grad=True)
+    scores = network.logits(images)  # what the module keeps of it has a graph
+    scores.sum().backward()
+    torch.testing.assert_close(network.twin().logits(images.detach()), scores.detach(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", WORKING)
 @pytest.mark.parametrize("method", METHODS)
 def test_one_image_is_explained_as_among_several(kind: str, method: str) -> None:
     network = opened(WORKING[kind]())

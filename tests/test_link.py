@@ -7,18 +7,12 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 from dashboards import card
-from hypothesis import given
-from hypothesis import strategies as st
 from pages import HandPage, page, shared
 from PIL import Image
 from volume_making import SAMPLES
 
-from dashboard import address
-from dashboard.link import changed, described, preparation_text, prepared
 from dashboard.services import Services
-from vislib.ascent import PARAMETERS, PRESETS, Preset
 from vislib.attribution import Target
-from vislib.preparation import SCALINGS, STORED, Preparation
 
 CLASSES = 'labels = ["cat", "dog", "cow"]\nopening = "2"'
 
@@ -41,7 +35,10 @@ def send(one: HandPage, name: str, data: bytes) -> None:
     """Upload a file as the browser does."""
     one.page.input_bar._uploaded(name, io.BytesIO(data))
     now = one.page.workspace.now
-    one.until(lambda: not now.reading and now.uploaded != "" and now.input is not None, "the upload")
+    one.until(
+        lambda: now.uploaded != "" and now.input is not None and now.input.choice.name == now.uploaded,
+        "the upload",
+    )
 
 
 def said(one: HandPage) -> dict[str, str]:
@@ -202,44 +199,3 @@ def test_one_class_rather_than_another_and_a_hidden_unit_come_back(services: Ser
         with page(services, query) as receiver:
             receiver.settle()
             assert explained(receiver) == target
-
-
-@given(
-    st.sampled_from([*PRESETS]),
-    st.dictionaries(st.sampled_from([*PARAMETERS]), st.floats(0, 1), max_size=5),
-    st.data(),
-)
-def test_any_changed_preset_comes_back(name: str, shares: dict[str, float], data: st.DataObject) -> None:
-    preset = PRESETS[name]
-    for one, share in shares.items():
-        parameter = PARAMETERS[one]
-        if parameter.kind == "choice":
-            value: object = data.draw(st.sampled_from(parameter.choices))
-        else:
-            value = parameter.low + share * (parameter.high - parameter.low)
-            value = int(value) if parameter.kind == "int" else value
-        preset = preset.changed(**{one: value})  # type: ignore[arg-type]
-    fields = described(preset)
-    read, complaints = address.read({key: [value.encode()] for key, value in fields.items()})
-    assert not complaints
-    assert changed(PRESETS[str(read.preset)], read.changes or "") == preset
-
-
-def test_a_preset_that_was_made_from_none_is_not_named_as_another() -> None:
-    assert described(Preset("random 3", "a random combination", decay=0.1)) == {}
-
-
-@given(
-    st.sampled_from([*SCALINGS]),
-    st.floats(0, 49, allow_subnormal=False),
-    st.floats(50, 100, allow_subnormal=False),
-    st.booleans(),
-)
-def test_any_preparation_comes_back(scaling: str, low: float, high: float, brain: bool) -> None:
-    one = (
-        Preparation("stored", brain_only=brain)
-        if scaling == "stored"
-        else Preparation(scaling, low, high, brain)
-    )
-    assert prepared(preparation_text(one)) == one
-    assert prepared("stored") == STORED

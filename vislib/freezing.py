@@ -28,7 +28,7 @@ def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
     _check_parts(name, module)
     # Parts that are wrapped inside of a larger module are copied without their wrappers: names and speed are theirs.
     wrappers = [part for part in module.modules() if unwrapped(part) is not part]
-    memo: dict[int, object] = {id(held): held.detach().clone() for held in _computed(module)}
+    memo = copies_of_computed(module)
     try:
         for wrapper in reversed(wrappers):  # the innermost ones first
             memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
@@ -42,6 +42,11 @@ def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
     for part in copied.modules():
         _as_written(part)
     return copied
+
+
+def copies_of_computed(module: nn.Module) -> dict[int, Any]:
+    """A memo for copy.deepcopy: what a past pass with gradients left behind is copied without its graph."""
+    return {id(held): held.detach().clone() for held in _computed(module)}
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vislib.errors import NetworkError
-from vislib.freezing import frozen
+from vislib.freezing import copies_of_computed, frozen
 from vislib.head import Head
 from vislib.opening import Opening
 from vislib.output import Evidence, Key, Output, understand
@@ -169,7 +169,7 @@ class Network:
     def copied(self, memo: dict[int, Any] | None = None) -> nn.Module:
         """A deep copy of the module; while another thread runs it, its hooks would be copied as well, so not then."""
         with self._lock:
-            return copy.deepcopy(self.module, memo)
+            return copy.deepcopy(self.module, copies_of_computed(self.module) | (memo or {}))
 
     def with_head(self, kind: str, unit: str = "") -> "Network":
         """This very network with its output taken for another kind of value; raises NetworkError where it cannot be."""

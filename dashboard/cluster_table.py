@@ -182,4 +182,4 @@ def _called(one: Cluster) -> str:
     """A region's number and name."""
     if one.label is None:
         return ""
-    return f"{one.label:g} {one.name}".strip()
+    return f"{one.label:.9g} {one.name}".strip()

@@ -64,7 +64,7 @@ class LabelInput:
 
     def _words(self, scan: Scan) -> str:
         names = self.of(scan)
-        if not names:
+        if not names or (scan.volume.numbers and scan.key not in self._tables):
             return _ASK
         known = scan.label_codes.values.tolist() if scan.label_codes is not None else []
         named = sum(1 for one in known if one == int(one) and int(one) in names)
@@ -85,7 +85,7 @@ class LabelInput:
         if found is None:
             self._problem(problem)
         elif scan is not None:
-            self._tables[scan.key] = called, found
+            self._tables[scan.key] = called, scan.volume.named(found)
             if scan is self._scan:
                 self.show(scan)
                 self._changed()

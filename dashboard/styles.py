@@ -93,7 +93,7 @@ ONE_LINE = (
     QUIET
     + """
 :host { min-width: 0; overflow: hidden; }
-div.bk-clearfix { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+div.bk-clearfix { width: 100%; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 """
 )
 
@@ -248,7 +248,7 @@ FOOT = (
 :host { color: var(--quiet); font-size: 11.5px; line-height: 24px; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; font-variant-numeric: tabular-nums; min-width: 0; }
 :host(.old) { opacity: .45; }
-div.bk-clearfix { display: block; overflow: hidden; text-overflow: ellipsis; }
+div.bk-clearfix { width: 100%; overflow: hidden; text-overflow: ellipsis; }
 """
 )
 

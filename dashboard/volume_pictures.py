@@ -297,7 +297,7 @@ def under(pixels: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h
 
 def _region(label: float, scene: Scene) -> str:
     """A region's number, and its name where it has one."""
-    number, name = f"{label:g}", named(label, scene.names)
+    number, name = f"{label:.9g}", named(label, scene.names)
     return number if name == number else f"{number} {name}"
 
 

@@ -1,8 +1,10 @@
 """Values that a type or float32 cannot show: scaled and said, never black; and what follows a gzip file's end."""
 
 import gzip
+from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from volume_kinds import WRITERS
 from volume_making import nifti, values
 
 from vislib.errors import ImageError
+from vislib.labels import Label
 from vislib.volume_opened import Unpacked
 from vislib.volumes import Preparation, Volume, read_volume
 
@@ -19,7 +22,9 @@ SHAPE = (9, 8, 7)
 
 def read(folder: Path, data: np.ndarray, **header) -> Volume:
     path = folder / "one.nii"
-    path.write_bytes(nifti(data, **header))
+    wide = data.dtype == np.int64  # nibabel wants to be told that it is meant
+    kind = partial(nib.Nifti1Image, dtype="int64") if wide else nib.Nifti1Image
+    path.write_bytes(nifti(data, kind=kind, **header))
     return read_volume(path)
 
 
@@ -149,3 +154,49 @@ def test_unpacked_is_a_file(tmp_path, data, places, size):
         one.seek(0)
         assert one.readall() == data
         assert one.trailing
+
+
+def regions(count: int) -> np.ndarray:
+    """A volume of so many regions, each with a number from 0 on."""
+    numbers = np.random.default_rng(0).permutation(np.arange(120) % count).reshape(6, 5, 4)
+    return numbers.repeat(3, 0).repeat(3, 1).repeat(3, 2)
+
+
+LARGE_NUMBERS = [0, 997, 312_782_546, 312_782_550, 312_782_554, 614_454_277]
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int32, np.int64, np.float64])
+@pytest.mark.parametrize("many", [False, True])
+def test_labels_that_float32_cannot_tell_apart_are_counted_and_called_by_their_numbers(tmp_path, kind, many):
+    numbers = [*LARGE_NUMBERS, *range(614_454_300, 614_454_330)] if many else LARGE_NUMBERS
+    places = regions(len(numbers))
+    volume = read(tmp_path, np.array(numbers)[places].astype(kind))
+    assert volume.labelled
+    assert volume.numbers == tuple(numbers)
+    np.testing.assert_array_equal(
+        np.array(volume.numbers)[volume.data.astype(int)], np.array(numbers)[places]
+    )
+    assert volume.labels[3] == Label("312782550")
+    named = volume.named({312_782_550: Label("VISa", (1, 2, 3)), 3: Label("another")})
+    assert named[3] == Label("312782550 VISa", (1, 2, 3))
+    assert named[4] == Label("312782554")
+    assert f"up to {numbers[-1]:,}" in volume.notes[0]
+
+
+def test_labels_that_float32_holds_keep_their_numbers(tmp_path):
+    places = regions(4)
+    numbers = np.array([0, 2, 14175, 2**24])
+    volume = read(tmp_path, numbers[places].astype(np.int32))
+    assert (volume.numbers, volume.notes) == ((), ())
+    np.testing.assert_array_equal(volume.data, numbers[places])
+    assert volume.named({2: Label("two")}) == {2: Label("two")}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_values_too_near_each_other_for_their_size_are_said(tmp_path, kind):
+    data = 2**30 + np.round(scan())  # some hundred different values, a step of float32 is 128 there
+    volume = read(tmp_path, data.astype(kind))
+    assert "are so near each other that they are told apart in" in volume.notes[0]
+    assert "1 step only" in volume.notes[0]
+    assert not read(tmp_path, 1000 + scan()).notes
+    assert not read(tmp_path, (scan() * 1e6).astype(kind)).notes  # rounded, yet in steps enough

@@ -91,6 +91,9 @@ class Volume:
     placement: Placement = field(default_factory=Placement)  # how the file says where it lies
     labels: Mapping[int, Label] = field(default_factory=dict)  # of regions, where the file itself names them
     power: int = 0  # the file's values are those of `data` times ten to this power
+    numbers: tuple[
+        int, ...
+    ] = ()  # of labels that float32 cannot hold: the file's number of each value 0, 1, … of `data`
     straightened: bool = (
         False  # whether the file's axes were sheared, and `data` was resampled to right angles
     )
@@ -176,6 +179,18 @@ class Volume:
             sizes = ", ".join(f"0 to {size - 1}" for size in shape[:3])
             raise ImageError(f"{self.name} has no voxel {list(index)}; its indices ({codes}) are {sizes}.")
         return given
+
+    def named(self, labels: Mapping[int, Label]) -> Mapping[int, Label]:
+        """The names of regions by their values in `data`, given those by the file's numbers."""
+        if not self.numbers:
+            return labels
+        found = {}
+        for value, number in enumerate(self.numbers):
+            known = labels.get(number)
+            found[value] = (
+                Label(str(number)) if known is None else Label(f"{number} {known.name}", known.colour)
+            )
+        return found
 
     @cached_property
     def labelled(self) -> bool:

@@ -134,10 +134,10 @@ def _read(source: Source, name: str, time: int, opened: Opened | None = None) ->
     own_affine = in_mm(np.asarray(source.own.get_best_affine(), np.float64), unit_mm(source.own))
     orientation, affine, shape = turned(own_affine, source.shape)
     data = np.empty(shape, np.float32)
-    power, said = read_values(source, time, as_own(data, orientation))
+    read = read_values(source, time, as_own(data, orientation))
     if source.ending is not None and time == source.times - 1:
         source.ending.read(1 << 16)  # at its end the checksum is compared
-    notes = [*source.notes, *said]
+    notes = [*source.notes, *read.notes]
     if opened is not None and opened.trailing:
         notes.append("Its gzip file goes on after its end: what follows there was left out.")
     one = Volume(
@@ -150,9 +150,10 @@ def _read(source: Source, name: str, time: int, opened: Opened | None = None) ->
         times=source.times,
         time=time,
         placement=source.placement,
-        labels=source.labels,
-        power=power,
+        power=read.power,
+        numbers=read.numbers,
     )
+    one = replace(one, labels=one.named(source.labels))
     one, sheared = straightened(one)
     return replace(one, notes=(*notes, *sheared, *_seen(one)))
 

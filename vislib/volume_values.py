@@ -1,40 +1,117 @@
-"""The values of a volume as float32: read block by block, far too large or small ones scaled, the rest made finite."""
+"""The values of a volume as float32: read block by block, scaled, counted or said where float32 cannot hold them."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Num
 
+from vislib.labels import MOST, is_labels
 from vislib.volume_source import Block, Source
 from vislib.words import counted
 
 AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of all
 SMALL, LARGE = 1e-30, 1e30  # sums and squares of values beyond these leave float32
 MOSTLY = 99.8  # percentile of the sizes that must lie between them for the others to count as outliers
+STEPS = 4096  # values that can be told apart are fewer than a scan's own 12 bits: worth a word
 _SEEN = 64  # every so manieth value is looked at for that
 
 
-def read_values(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -> tuple[int, list[str]]:
-    """Read one time of a file into an array in the file's own order; the power of ten taken out, and what must be said.
+@dataclass(frozen=True)
+class Values:
+    """What was done to a file's values; `notes` says it.
 
-    The file's values are those of the array times ten to that power: 0 but for values that float32 cannot hold or
-    compute with. What is not finite becomes 0, or the smallest value where 0 lies outside the values.
+    The file's values are those of the array times ten to the `power`, or the `numbers` at the places that it holds.
     """
-    largest = 0.0
+
+    power: int
+    numbers: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def read_values(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -> Values:
+    """Read one time of a file into an array in the file's own order.
+
+    Values that float32 cannot compute with are divided by a power of ten, labels that it cannot tell apart are counted.
+    What is not finite becomes 0, or the smallest value where 0 lies outside the values.
+    """
+    largest, told = 0.0, _Told()
     for where in blocks(source.shape, source.slowest):
         block = source.block(where, time)
         into[where] = block
         largest = max(largest, _largest(block))
+        told.compare(block, into[where])
     power = 0 if largest == 0 or SMALL <= largest <= LARGE else _power(source, time)
-    notes = []
     if power:
         for where in blocks(source.shape, source.slowest):
             into[where] = np.asarray(source.block(where, time), np.float64) / 10.0**power
-        notes.append(
-            f"Its values, up to {largest:.3g}, are beyond what can be computed with: all were divided by 1e{power:+d}."
+        beyond = f"Its values, up to {largest:.3g}, are beyond what can be computed with"
+        return Values(power, (), (f"{beyond}: all were divided by 1e{power:+d}.", *_mended(into)))
+    if told.changed and told.whole and (numbers := _counted(source, time, into)):
+        said = (
+            f"Its labels, up to {max(map(abs, numbers)):,}, are larger than can be computed with: they are counted "
+            f"0 to {len(numbers) - 1} in their order, and called by their own numbers."
         )
-    return power, [*notes, *_mended(into)]
+        return Values(0, numbers, (said,))
+    return Values(0, (), (*told.words(), *_mended(into)))
+
+
+class _Told:
+    """How well float32 tells the values of a file apart."""
+
+    def __init__(self) -> None:
+        self.changed = 0  # values that float32 rounds
+        self._low, self._high = math.inf, -math.inf
+        self.whole = True  # whether all that float32 rounds are whole numbers
+
+    def compare(self, block: Num[np.ndarray, "i j k"], kept: Float32[np.ndarray, "i j k"]) -> None:
+        """Count what float32 rounds in a block."""
+        if block.dtype.itemsize < 4 or block.dtype == np.float32 or not block.size:
+            return
+        exact = np.asarray(block, np.float64)
+        changed = np.isfinite(kept) & (kept != exact)
+        count = int(np.count_nonzero(changed))
+        self.changed += count
+        self.whole = self.whole and not (count and (exact[changed] != np.rint(exact[changed])).any())
+        known = exact[np.isfinite(exact)]
+        if known.size:
+            self._low, self._high = min(self._low, float(known.min())), max(self._high, float(known.max()))
+
+    def words(self) -> list[str]:
+        """The sentence for values so near each other, for their size, that few of them are told apart."""
+        if not self.changed or self._high <= self._low:
+            return []
+        step = float(np.spacing(np.float32(max(abs(self._low), abs(self._high)))))
+        steps = int((self._high - self._low) / step)
+        if steps >= STEPS:
+            return []
+        return [
+            f"Its values, {self._low:.10g} to {self._high:.10g}, are so near each other that they are told apart in "
+            f"{counted(steps, 'step')} only: subtract an offset before the file is written."
+        ]
+
+
+def _counted(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -> tuple[int, ...]:
+    """Replace labels by their places in the order of their numbers, 0 first; those numbers, none where it is no atlas.
+
+    A file's labels may be larger than float32 holds exactly: those of the Allen Institute's atlases reach 614,454,277.
+    """
+    known = np.zeros(1, np.float64)
+    for where in blocks(source.shape, source.slowest):
+        known = np.union1d(known, np.asarray(source.block(where, time), np.float64))
+        if len(known) > MOST or not (known == np.rint(known)).all():
+            return ()
+    known = known[np.argsort(known != 0, kind="stable")]
+    order = np.argsort(known)
+    places = np.empty_like(into)
+    for where in blocks(source.shape, source.slowest):
+        found = np.searchsorted(known, np.asarray(source.block(where, time), np.float64), sorter=order)
+        places[where] = order[found]
+    if not is_labels(places):
+        return ()
+    into[...] = places
+    return tuple(int(number) for number in known)
 
 
 def _largest(block: Num[np.ndarray, "i j k"]) -> float:

@@ -15,6 +15,7 @@ from dashboard.answers import Answers
 from dashboard.familiar import Familiar
 from dashboard.options import Options
 from dashboard.run import Run
+from vislib.ascent import find_defaults
 from vislib.errors import CardError, VislibError
 from vislib.jobs import Runner
 from vislib.network import Network
@@ -95,6 +96,9 @@ class Services:
         weights = self.options.weights if first else None
         try:
             network = models.load(name, weights=weights, device=self.device, progress=progress)
+            # The page asks for these on its event loop, where nothing may take long.
+            find_defaults(network)
+            _ = network.fingerprint
         except VislibError:
             raise
         except Exception as error:

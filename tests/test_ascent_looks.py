@@ -12,7 +12,16 @@ from ascent_nets import small
 from torch import nn
 
 import models
-from vislib.ascent import PRESETS, Preset, ascend, ascend_spec, ascent_spec, default_preset, default_size
+from vislib.ascent import (
+    PRESETS,
+    Preset,
+    ascend,
+    ascend_spec,
+    ascent_spec,
+    default_preset,
+    default_size,
+    find_defaults,
+)
 from vislib.ascent.optimisers import Optimiser
 from vislib.ascent.plateau import Plateau
 from vislib.ascent.presets import LATER
@@ -187,6 +196,17 @@ def test_large_pictures_are_made_smaller_where_the_network_runs_them() -> None:
     assert default_size(colour(160), "2", quick) == (160, 160)
     brain = models.load("brain2d")
     assert default_size(brain, "conv5", quick) == (128, 128)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_defaults_that_were_found_take_no_further_pass(pooled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = colour(pooled=pooled)
+    find_defaults(network)
+    known = {layer: default_size(network, layer, default_preset(network, layer)) for layer in network.layers}
+    monkeypatch.setattr(Network, "activations", None)  # a pass would fail
+    switched = network.with_head("sigmoid")  # the same module
+    for layer, size in known.items():
+        assert default_size(switched, layer, default_preset(switched, layer)) == size
 
 
 # first layers

@@ -292,7 +292,7 @@ def test_a_check_says_which_map_deserves_trust_and_is_forgotten_with_its_questio
     layers = 7  # conv1 to conv6 and the classifier
     assert strips.count("<img") == len(QUICK) * (1 + layers)
     assert strips.count("classifier") >= len(QUICK)
-    page.set("method-2", "value", "Occlusion")  # whose check lasts until it can be stopped
+    page.set("method-2", "value", "Prediction difference")  # whose check lasts until it can be stopped
     page.page.get_by_role("button", name="healthy").click()
     page.until("!m('check-strips').text.includes('classifier')")
     page.until("m('check-stop').disabled == false && m('check-state').text.includes('%')")

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vislib.errors import NetworkError
 from vislib.network import Layer, Network, ReceptiveField
@@ -42,8 +42,9 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 Position = tuple[int, ...]
 Span = tuple[tuple[int, int], ...]  # first pixel and the one after the last, for each axis
-_fields: WeakKeyDictionary[Network, dict[tuple[str, Position], ReceptiveField]] = WeakKeyDictionary()
-_little: WeakKeyDictionary[Network, dict[tuple[str, int], bool]] = WeakKeyDictionary()
+# Of a network with another head the module is the same.
+_fields: WeakKeyDictionary[nn.Module, dict[tuple[str, Position], ReceptiveField]] = WeakKeyDictionary()
+_little: WeakKeyDictionary[nn.Module, dict[tuple[str, int], bool]] = WeakKeyDictionary()
 _crops: WeakKeyDictionary[Network, dict[tuple[str, Position], "Crop"]] = WeakKeyDictionary()
 
 
@@ -129,7 +130,7 @@ def receptive_field(network: Network, layer: str, position: Sequence[int] | None
     """
     known = network.layer(layer)
     place = _checked_position(network, known, position)
-    known_fields = _fields.setdefault(network, {})
+    known_fields = _fields.setdefault(network.module, {})
     if (known.name, place) not in known_fields:
         known_fields[known.name, place] = _measure(network, known, place)
     return known_fields[known.name, place]
@@ -141,7 +142,7 @@ def sees_little(network: Network, layer: str, limit: int) -> bool:
     Quicker than `receptive_field`, because a small image tells. Raises NetworkError for an unknown layer.
     """
     known = network.layer(layer)
-    known_answers = _little.setdefault(network, {})
+    known_answers = _little.setdefault(network.module, {})
     if (known.name, limit) not in known_answers:
         known_answers[known.name, limit] = _sees_little(network, known, limit)
     return known_answers[known.name, limit]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from vislib.ascent.presets import PRESETS, Preset
 from vislib.errors import NetworkError
@@ -16,7 +17,7 @@ SMALL_FIELD, SMALL_SHARE = 16, 4
 # Pictures whose shorter side is longer are made smaller, so that a page of units takes seconds and not minutes.
 LARGE_SIDE, QUICK_SIDE = 160, 128
 
-_quick: WeakKeyDictionary[Network, dict[str, bool]] = WeakKeyDictionary()
+_quick: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
 
 
 def default_preset(network: Network, layer: str | None = None) -> Preset:
@@ -50,6 +51,12 @@ def default_size(network: Network, layer: str, preset: Preset) -> tuple[int, ...
     return smaller if fits else own
 
 
+def find_defaults(network: Network) -> None:
+    """Make the passes now that the defaults of every layer take, so that nobody waits for them later."""
+    for layer in network.layers:
+        default_size(network, layer, default_preset(network, layer))
+
+
 def _smaller(own: Sequence[int]) -> tuple[int, ...]:
     """The shorter side at QUICK_SIDE, the other in proportion, both multiples of 32."""
     return tuple(round(side / min(own) * QUICK_SIDE / 32) * 32 for side in own)
@@ -57,7 +64,7 @@ def _smaller(own: Sequence[int]) -> tuple[int, ...]:
 
 def _runs(network: Network, layer: str, size: tuple[int, ...]) -> bool:
     """Whether the layer can be read of images of this size; looked at once."""
-    known = _quick.setdefault(network, {})
+    known = _quick.setdefault(network.module, {})
     if layer not in known:
         try:
             with torch.no_grad():

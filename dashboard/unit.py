@@ -24,6 +24,7 @@ from bokeh.plotting import figure
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
+from dashboard.numbers import words
 from dashboard.pictured import objective_of
 from dashboard.run import Run
 from dashboard.unit_planes import part_letters
@@ -371,7 +372,7 @@ def _describe(cell: Cell, score: float, step: int) -> str:
     latest = cell.run.history.latest
     neuron = "" if latest is None else objective_of(cell.run.network, cell.run.spec, latest.images.shape[2:])
     said = [f"<b>{_called(cell.run, cell.row)}</b>", *([neuron] if neuron else [])]
-    return f"{' · '.join([*said, f'objective {score:.3g} at step {step}'])}{silent}{_looks(cell)}"
+    return f"{' · '.join([*said, f'{words(score)} at step {step}'])}{silent}{_looks(cell)}"
 
 
 def _looks(cell: Cell) -> str:
@@ -380,7 +381,7 @@ def _looks(cell: Cell) -> str:
     if latest is None or "saturated" not in latest.numbers or "sharpness" not in latest.numbers:
         return ""
     share, sharp = float(latest.numbers["saturated"][cell.row]), float(latest.numbers["sharpness"][cell.row])
-    return f" <span title='{escape(_LOOKS)}'>· {share:.0%} saturated · sharpness {sharp:.2f}</span>"
+    return f" <span title='{escape(_LOOKS)}'>· {100 * share:.0f} % saturated · sharpness {sharp:.2f}</span>"
 
 
 def _called(run: Run, row: int) -> str:

@@ -90,7 +90,7 @@ def test_the_first_layer_says_that_it_shows_a_neuron_and_what_it_sees(
     with visit(browser, dashboard.url("?network=brain2d&layer=conv1")) as page:
         page.state("done")
         page.until("m('unit-title').text.includes('centre neuron, its receptive field of 9 x 9 pixels')")
-        page.until("/ saturated · sharpness /.test(m('unit-title').text.replaceAll('%', ''))")
+        page.until("/ % saturated · sharpness /.test(m('unit-title').text)")
         assert page.get("preset-select", "value") == "centre neuron"
         choose_layer(page, "conv5")
         page.until("m('preset-select').value == 'smooth steps'")

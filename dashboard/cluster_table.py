@@ -24,14 +24,17 @@ from vislib.volume import Volume
 
 _COLUMNS = {
     "name": ("region", 96),
-    "size": ("mm³", 52),
-    "peak": ("peak", 48),
-    "p": ("P", 50),
-    "where": ("x y z mm / voxel", 98),
+    "size": ("mm³", 64),
+    "peak": ("peak", 58),
+    "p": ("P", 48),
+    "where": ("mm / voxel", 80),
 }
 _DATA = ("name", "size", "peak", "p", "x", "y", "z", "voxel")
 _OF_CLUSTERS, _OF_REGIONS = ("size", "peak", "p", "where"), ("name", "size", "where")
-_WHERE = "<%= x %> <%= y %> <%= z %><br><span style='color: var(--quiet)'><%= voxel %></span>"
+_WHERE = (
+    "<span style='font-size: 11px'><%= x %> <%= y %> <%= z %><br>"
+    "<span style='color: var(--quiet)'><%= voxel %></span></span>"
+)
 _ROWS = 10  # that are seen at once; more are scrolled to
 _ROW, _HEAD = 38, 24
 _TABLE = (

@@ -320,17 +320,18 @@ class VolumeMap:
         atlas = isinstance(question, FileQuestion) and question.regions is not None
         self.labels.show(question.other if isinstance(question, FileQuestion) and atlas else None)
         by_slices = isinstance(question, VolumeQuestion) and question.by_slices
-        self.weighted.update(visible=by_slices, disabled=found.probabilities is None)
+        known = found.probabilities is not None
+        self.weighted.update(visible=by_slices and (known or not found.done), disabled=not known)
         if isinstance(question, FileQuestion) and question.regions is not None:
             self._view.set_labels(found.values, question.regions, question.names)
             return
-        known = found.probabilities if isinstance(question, VolumeQuestion) else None
+        chances = found.probabilities if isinstance(question, VolumeQuestion) else None
         self._view.set_map(
             found.values,
             found.signed,
             limit=found.limit,
             progress=share,
-            probabilities=() if known is None else known.tolist(),
+            probabilities=() if chances is None else chances.tolist(),
             probability_name=question.whose if isinstance(question, VolumeQuestion) else "",
         )
 

@@ -31,7 +31,8 @@
     .aim { background: var(--quiet, #5b6572); opacity: .7; }
     .tip { left: 0; top: 2px; }
     .legend { position: absolute; left: 1px; bottom: ${BARS - 11}px; color: var(--warm, #9a5b00); font: 600 10px/11px var(--bokeh-base-font, sans-serif);
-      pointer-events: none; text-shadow: 0 0 2px var(--surface, #fff), 0 0 2px var(--surface, #fff), 0 0 3px var(--surface, #fff); }
+      pointer-events: none; background: var(--surface, #fff); padding: 0 3px; border-radius: 2px; }
+    .legend:empty { display: none; }
     [hidden] { display: none; }`
 
   // ---- what is worth showing: generators that stop now and then -------------------------------------------------

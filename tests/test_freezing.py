@@ -51,6 +51,15 @@ def compiled_forward() -> nn.Module:
     return module
 
 
+def distributed() -> nn.Module:
+    """A network as a process of a distributed training holds it; the group is of this one process."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        return nn.parallel.DistributedDataParallel(plain())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 WRAPPED: dict[str, Callable[[], nn.Module]] = {
     "torch.compile": lambda: compiled(plain()),
     "compiled in place": compiled_in_place,
@@ -60,6 +69,7 @@ WRAPPED: dict[str, Callable[[], nn.Module]] = {
     "DataParallel": lambda: nn.DataParallel(plain()),
     "DataParallel of a compiled module": lambda: nn.DataParallel(compiled(plain())),
     "a part in DataParallel": lambda: inside(nn.DataParallel, 1),
+    "DistributedDataParallel": distributed,
     "a moving average": lambda: torch.optim.swa_utils.AveragedModel(plain()),
 }
 

@@ -25,6 +25,7 @@ from dashboard.status import Status
 from dashboard.theme import THEME
 from dashboard.volume_panel import VolumePanel
 from dashboard.workspace import PAGE_SIZES, Choices, Workspace
+from vislib import memory
 from vislib.ascent import Preset, ascend, default_preset, default_size, fast_available
 from vislib.errors import VislibError
 from vislib.network import Network
@@ -312,3 +313,4 @@ class Page:
         self.input_bar.close()
         # The page is a ring of references that is found late; volumes in it are too large to wait for that.
         self.workspace.now = Choices()
+        self._services.reader.submit(memory.give_back)

@@ -170,3 +170,34 @@ def segments() -> nn.Module:
 def sometimes_nan() -> nn.Module:
     """Three logits; not finite for an image that is white somewhere."""
     return _OfMean([1.0, -2.0, 3.0], [1.0, 0.5, 0.0], "nan")
+
+
+def at_random() -> nn.Module:
+    """A network whose dropout is never switched off."""
+    module = working()
+    module.append(_Dropout())
+    return module
+
+
+class _Dropout(nn.Module):
+    def forward(self, scores: Tensor) -> Tensor:
+        return nn.functional.dropout(scores, 0.5, training=True)
+
+
+class _Quarters(nn.Module):
+    """Quarters of each image in the batch; the strongest answer counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        parts = images.unfold(2, 12, 12).unfold(3, 12, 12).reshape(-1, 1, 12, 12)
+        return self.head(self.body(parts).mean((2, 3))).view(len(images), -1, 3).amax(1)
+
+
+def quarters() -> nn.Module:
+    """Each image is cut into four that are folded into the batch."""
+    return _Quarters()

@@ -301,7 +301,7 @@ class NoModules(nn.Module):
 @pytest.mark.parametrize(
     ("module", "shape", "why"),
     [
-        (Folded(), (1, 12, 12, 5), "its 1 convolution works on 10 rows for 2 images"),
+        (Folded(), (1, 12, 12, 5), "its convolution works on 10 rows for 2 images"),
         (NoModules(), (1, 12, 12), "no convolution or dense layer module"),
         (nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), (1, 12, 12), "no convolution or dense layer module"),
     ],

@@ -20,18 +20,22 @@ def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: 
         works = "works" if len(folded) == 1 else "work"
         rows = counted(folded[0].shape[0], "row")
         why = (
-            f"its {counted(len(folded), 'convolution')} {works} on {rows} for {batch} images, as where "
+            f"its {_convolutions(len(folded))} {works} on {rows} for {batch} images, as where "
             "slices or crops are folded into the batch"
         )
     elif found:
-        why = f"its {counted(len(found), 'convolution')} put out other things than maps of real numbers over the image"
-        why = why.replace("1 convolution put", "1 convolution puts")
+        puts = "puts" if len(found) == 1 else "put"
+        why = f"its {_convolutions(len(found))} {puts} out other things than maps of real numbers over the image"
     else:
         why = "it has no convolution or dense layer module before its output"
     return (
         f"No layer of {name} but its output is listed: {why}. Its hidden units cannot be shown, and class activation "
         "maps have nothing to start from.",
     )
+
+
+def _convolutions(count: int) -> str:
+    return "convolution" if count == 1 else f"{count} convolutions"
 
 
 def of_tokens(name: str, tokens: Tokens | None) -> tuple[str, ...]:

@@ -157,3 +157,24 @@ def test_a_lazy_module_that_was_run_opens_as_what_it_became() -> None:
     images = torch.rand(2, 1, 12, 12)
     expected = module(images)
     torch.testing.assert_close(wrap(copy.deepcopy(module)).logits(images), expected)
+
+
+class Watching:
+    """As other tools watch a layer: what it put out last is kept, with its graph."""
+
+    def __init__(self, module: nn.Module) -> None:
+        module.register_forward_hook(self.keep)
+        self.features: list[Tensor] = []
+
+    def keep(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self.features = [output]
+
+
+def test_a_network_that_another_tool_watches_opens() -> None:
+    module = plain()
+    watching = Watching(module[0])
+    images = torch.rand(2, 1, 12, 12, requires_grad=True)
+    module(images)
+    kept = watching.features
+    torch.testing.assert_close(wrap(module).logits(images.detach()), wrap(plain()).logits(images.detach()))
+    assert watching.features is kept  # it saw nothing of ours

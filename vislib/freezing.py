@@ -65,10 +65,25 @@ def _inner(module: nn.Module) -> nn.Module | None:
 
 
 def _computed(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors of a past pass that modules hold, such as a weight that a norm or a pruning mask makes anew each time."""
+    """Tensors of a past pass that modules hold, such as a weight that a norm or a pruning mask makes anew each time.
+
+    Other tools' hooks, which are copied with the module, hold such tensors as well.
+    """
     for part in module.modules():
-        for value in (*part.__dict__.values(), *part._buffers.values()):
+        for value in (*part.__dict__.values(), *part._buffers.values(), *_of_hooks(part)):
             yield from (tensor for tensor in tensors_in(value) if tensor.requires_grad and not tensor.is_leaf)
+
+
+def _of_hooks(part: nn.Module) -> Iterator[object]:
+    """What the objects keep that a module calls before and after its passes."""
+    for hooks in (
+        part._forward_hooks,
+        part._forward_pre_hooks,
+        part._backward_hooks,
+        part._backward_pre_hooks,
+    ):
+        for hook in hooks.values():
+            yield from getattr(getattr(hook, "__self__", hook), "__dict__", {}).values()
 
 
 def _check_parts(name: str, module: nn.Module) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vislib.errors import NetworkError
+from vislib.domain import domain_images
 from vislib.network import Network
 from vislib.probe import LOGITS
 
@@ -48,7 +48,7 @@ class Familiarity:
         """
         if network.domain is None:
             return None
-        images = _domain(network)
+        images = domain_images(network)
         if len(images) < LEAST:
             return None
         twin = network.twin()  # others may use the network meanwhile
@@ -109,25 +109,6 @@ def reason(times: float) -> str:
     """Why an image is unlike whose distance is so many times the largest of the domain's held-out images."""
     number = f"{times:.1f}" if times < 9.95 else f"{times:.0f}"
     return f"its features lie {number} times as far off as those of the network's own images do at most"
-
-
-def _domain(network: Network) -> Tensor:
-    assert network.domain is not None
-    try:
-        images = network.domain()
-    except Exception as error:  # whatever a person's own function raises
-        raise NetworkError(
-            f"The images of {network.name}'s domain could not be made ({type(error).__name__}: {error}); mend that "
-            "function or leave it out."
-        ) from error
-    shape = tuple(images.shape) if isinstance(images, Tensor) else ()
-    if len(shape) != len(network.input_shape) + 1 or shape[1] != network.input_shape[0]:
-        given = f"a tensor of shape {shape}" if shape else "no tensor"
-        raise NetworkError(
-            f"The domain of {network.name} gave {given}; it must give images of shape (n, "
-            f"{str(network.input_shape)[1:]}."
-        )
-    return images.detach()
 
 
 def _fitted(

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from vislib.errors import AttributionError
+from vislib.domain import domain_images
+from vislib.errors import AttributionError, NetworkError
 from vislib.network import Network
 
 FITTED = 20_000  # patches that a Gaussian is fitted on
@@ -40,19 +41,10 @@ def reference(network: Network, images: Float[Tensor, "n c *spatial"]) -> Refere
         )
         return Reference(images.cpu(), (note,), False)
     try:
-        found = network.domain()
-    except Exception as error:  # whatever a person's own function raises
-        raise AttributionError(
-            f"The images of {network.name}'s domain could not be made ({type(error).__name__}: {error}); "
-            "mend that function or leave it out."
-        ) from error
-    if not isinstance(found, Tensor) or found.ndim != images.ndim or found.shape[1] != images.shape[1]:
-        given = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "no tensor"
-        raise AttributionError(
-            f"The domain of {network.name} gave {given}; it must give images of shape (n, "
-            f"{str(network.input_shape)[1:]}."
-        )
-    return Reference(found.detach().to("cpu", images.dtype), (), True)
+        found = domain_images(network)
+    except NetworkError as error:
+        raise AttributionError(str(error)) from error
+    return Reference(found.to("cpu", images.dtype), (), True)
 
 
 class Conditional:

@@ -355,3 +355,29 @@ def test_the_default_layer_is_the_last_that_says_more_than_the_classes_own_maps(
     images = torch.rand(1, 1, 9, 9)
     cam = attribute(network, images, 1, "CAM").raw
     close(attribute(network, images, 1, "Grad-CAM").raw, torch.from_numpy(cam).clamp(min=0) / 25)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_the_mean_gradient_before_an_instance_norm_is_no_weight(axes: int) -> None:
+    """It is 0 but for rounding, which made the map."""
+    torch.manual_seed(0)
+    conv, norm, pool = (
+        (nn.Conv2d, nn.InstanceNorm2d, nn.AdaptiveAvgPool2d)
+        if axes == 2
+        else (nn.Conv3d, nn.InstanceNorm3d, nn.AdaptiveAvgPool3d)
+    )
+    module = nn.Sequential(
+        conv(1, 8, 3, padding=1),
+        norm(8, affine=True),
+        nn.LeakyReLU(0.01),
+        pool(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    shape = (1, *(12,) * axes)
+    network = Network.from_module(module, shape, device="cpu")
+    image = torch.rand(1, *shape)
+    for name in ("Grad-CAM", "Guided Grad-CAM"):
+        with pytest.raises(AttributionError, match=r"as before an instance norm.*choose LayerCAM"):
+            attribute(network, image, 1, name)
+    assert attribute(network, image, 1, "LayerCAM").values.max() > 1e-6

@@ -475,3 +475,69 @@ def test_percentages(value: float, said: str) -> None:
 )
 def test_real_numbers(value: float, said: str) -> None:
     assert plain(value) == said
+
+
+# endings that are taken apart, put together or rounded
+
+REMADE: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
+    "squeeze": (1, lambda y: y.sigmoid().squeeze(1)),
+    "every axis squeezed": (1, lambda y: y.sigmoid().squeeze()),
+    "view": (1, lambda y: torch.sigmoid(y).view(-1)),
+    "places of one pixel": (1, lambda y: torch.sigmoid(y)[:, :, None, None]),
+    "in place": (1, lambda y: (y * 1.0).sigmoid_()),
+    "clamp": (1, lambda y: y.sigmoid().clamp(1e-6, 1 - 1e-6)),
+    "one of two classes": (2, lambda y: y.softmax(1)[:, 1]),
+    "clone": (3, lambda y: y.sigmoid().clone()),
+    "stack": (3, lambda y: torch.stack([y[:, k].sigmoid() for k in range(3)], 1)),
+    "cat": (3, lambda y: torch.cat([y[:, k : k + 1].sigmoid() for k in range(3)], 1)),
+    "mean of two": (3, lambda y: (y.sigmoid() + (2 * y).sigmoid()) / 2),
+    "part of a softmax": (3, lambda y: y.softmax(1)[:, 1:]),
+    "two softmaxes": (3, lambda y: torch.cat([y[:, :2].softmax(1), y[:, 1:].softmax(1)], 1)),
+    "ordinal": (3, lambda y: y.sigmoid().cumprod(1)),
+    "softmax in bfloat16": (3, lambda y: y.bfloat16().softmax(1)),
+    "and back": (3, lambda y: y.bfloat16().softmax(1).float()),
+    "rounded softmax": (3, lambda y: y.softmax(1).round(decimals=3)),
+}
+
+
+COARSE = ("softmax in bfloat16", "and back", "rounded softmax")
+
+
+@pytest.mark.parametrize("kind", REMADE)
+@pytest.mark.parametrize("said", [None, "probabilities"])
+def test_probabilities_that_are_remade_are_not_normalised_again(kind: str, said: str | None) -> None:
+    units, end = REMADE[kind]
+    module = known(units, end)
+    network = open_(module, head=said)
+    assert network.head.kind == "probabilities"
+    expected = module(images(2)).detach().double().reshape(2, -1)
+    got = network.probabilities(images(2))
+    tolerance = 0.01 if kind in COARSE else 1e-5  # their sum is not 1 itself
+    torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
+    if kind != "rounded softmax":  # which has no gradient
+        assert attribute(network, images(1), 0, "Saliency").values.any()
+
+
+@pytest.mark.parametrize(
+    "end", [lambda y: y * y.sigmoid(), lambda y: 5 * y.sigmoid() - 2, lambda y: y.softmax(1) @ y.T @ y]
+)
+def test_a_sigmoid_on_the_way_makes_no_probabilities(end: Callable[[Tensor], Tensor]) -> None:
+    assert open_(known(3, end)).head.kind == "softmax"
+
+
+def test_one_output_between_0_and_1_is_told_how_to_be_a_probability() -> None:
+    network = open_(known(1, lambda y: 1 / (1 + torch.exp(-y))), labels=("ill",))
+    assert 'where it is a probability already, say head = "probabilities"' in network.head.note
+    assert "is a probability already" not in open_(known(1, bias=4.0), labels=("ill",)).head.note
+
+
+def test_a_log_softmax_over_one_unit_says_nothing_of_an_image() -> None:
+    head = open_(known(1, lambda y: y.log_softmax(1))).head
+    assert (head.kind, "says nothing of an image" in head.note) == ("score", True)
+
+
+def test_a_logit_whose_axes_are_all_squeezed_away_opens() -> None:
+    network = open_(known(1, lambda y: y.squeeze()), labels=("ill",))
+    assert network.head.kind == "sigmoid"
+    expected = known(1).logits(images(1)).sigmoid().double().detach()
+    torch.testing.assert_close(network.probabilities(images(1)).double(), expected)

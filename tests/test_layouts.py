@@ -150,3 +150,34 @@ def test_the_callers_weights_keep_their_layout() -> None:
     before = [p.stride() for p in module.parameters()]
     Network.from_module(module, (2, 10, 10), device="cpu")
     assert [p.stride() for p in module.parameters()] == before
+
+
+NORMED: dict[str, Callable[[], nn.Module]] = {
+    "SiLU": lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.SiLU()),
+    "first": lambda: nn.Sequential(nn.InstanceNorm2d(2), nn.Conv2d(2, 8, 3, padding=1), nn.ReLU()),
+    "before a convolution": lambda: nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.InstanceNorm2d(8, affine=True),
+        nn.Conv2d(8, 8, 3, padding=1),
+    ),
+    "ReLU": lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.ReLU()),
+    "group norm": lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU()),
+}
+
+
+@pytest.mark.parametrize("kind", NORMED)
+@pytest.mark.parametrize("method", ["Saliency", "Input x gradient"])
+def test_one_image_has_the_gradient_of_the_plain_module(kind: str, method: str) -> None:
+    """With channels last torch's instance norm has another one for a batch of one."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        NORMED[kind](), nn.Conv2d(8, 8, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    ).eval()
+    image = torch.rand(1, 2, 12, 12, requires_grad=True)
+    (gradient,) = torch.autograd.grad(module(image)[0, 1], image)
+    network = Network.from_module(module, (2, 12, 12), device="cpu")
+    got = attribute(network, image.detach(), 1, method).values
+    maps = gradient.abs().amax(1) if method == "Saliency" else (gradient * image.detach()).sum(1)
+    np.testing.assert_allclose(got, maps.numpy(), atol=1e-4 * float(maps.abs().max()))
+    assert not any("by view" in note for note in network.notes)

@@ -343,3 +343,43 @@ def test_maps_of_one_position_have_no_place_to_show() -> None:
 )
 def test_numbers_of_things_read_as_people_say_them(number: int, noun: str, words: str) -> None:
     assert counted(number, noun) == words
+
+
+def test_random_numbers_of_python_are_seen_in_the_code() -> None:
+    """Also where no trial shows them, as with stochastic depth that seldom drops anything."""
+
+    class Seldom(Changing):
+        def forward(self, images: Tensor) -> Tensor:
+            rows = super().forward(images)
+            return rows + 1 if random.random() < 1e-9 else rows
+
+    (caution,) = opened(Seldom(lambda _, rows: rows)).cautions
+    assert "draws random numbers in evaluation mode" in caution
+
+
+LIKE_ALL: dict[str, Callable[[Tensor], Tensor]] = {
+    "z-score": lambda images: (images - images.mean()) / (images.std() + 1e-6),
+    "mean": lambda images: images - images.mean(),
+    "range": lambda images: (images - images.min()) / (images.max() - images.min()),
+    "largest": lambda images: images / images.max(),
+    "inverted where dark": lambda images: 1 - images if images.mean() < 0.3 else images,
+}
+
+
+@pytest.mark.parametrize("kind", LIKE_ALL)
+def test_images_that_are_standardised_together_are_noticed(kind: str) -> None:
+    class Together(Changing):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(LIKE_ALL[kind](images))
+
+    (caution,) = opened(Together(lambda _, rows: rows)).cautions
+    assert "depends on what else is in the batch" in caution
+
+
+def test_a_loss_of_the_whole_batch_beside_the_scores_is_no_mixing() -> None:
+    class WithLoss(Changing):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            scores = super().forward(images)
+            return {"loss": scores.pow(2).sum(), "logits": scores}
+
+    assert opened(WithLoss(lambda _, rows: rows)).cautions == ()

@@ -95,7 +95,7 @@ def check_kind(name: str, kind: str | None, units: int) -> Kind | None:
     return kind
 
 
-def as_scores(values: Float[Tensor, "n units ..."], exclusive: bool) -> Float[Tensor, "n units ..."]:
+def as_scores(values: Float[Tensor, "n ..."], exclusive: bool) -> Float[Tensor, "n ..."]:
     """Real-valued scores whose softmax (`exclusive`) or sigmoid these probabilities are."""
     tiny = torch.finfo(values.dtype).tiny
     if exclusive:

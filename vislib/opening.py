@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vislib import remarks
 from vislib.errors import NetworkError
 from vislib.head import Head
-from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out
+from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
 from vislib.output import (
     Endings,
     Evidence,
@@ -26,7 +26,7 @@ from vislib.output import (
 )
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
 from vislib.running import run
-from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness
+from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness, uses_python_random
 from vislib.tokens import Tokens, find_tokens
 
 # Two images: a module that drops or invents the batch axis shows itself at once.
@@ -66,11 +66,13 @@ class Opening:
         self._layout = fast_layout(len(input_shape) - 1)
         self._steady = Steadiness((), False)
         self._output = Output()
+        self._wrong_back = False  # whether gradients are wrong in the fast layout
 
     def opened(self, head: str | Head | None, key: Key | Output | None, unit: str) -> Opened:
         """Run it and look; `head` and `key` are what somebody says, or what another network has."""
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(PROBE_BATCH, *self._input_shape, generator=generator)
+        images[1:] = 0.05 + 0.2 * images[1:]  # darker and flatter: whoever takes both together shows itself
         seen: list[Seen] = []
 
         def scores(output: Any) -> Tensor | None:
@@ -118,7 +120,7 @@ class Opening:
             *remarks.of_layers(self._name, known, calls, PROBE_BATCH),
             *remarks.of_tokens(self._name, tokens),
             *remarks.of_units(self._name, known),
-            *remarks.of_layout(self._name, self._layout, axes),
+            *remarks.of_layout(self._name, self._layout, axes, self._wrong_back),
         )
         self._add_duplicates(layers, aliases)
         return Opened(layers, aliases, head, self._output, self._layout, tokens, *self._steady, notes)
@@ -136,6 +138,13 @@ class Opening:
     def _run(self, images: Tensor) -> Any:
         return run(self._module, self._prepare(images, self._layout), self._name, self._input_shape)
 
+    def _item(self, output: Any) -> Any:
+        """What counts of an answer: beside it there may be a loss of the whole batch."""
+        return output if (tensor := item(output, self._output.key)) is None else tensor
+
+    def _chosen(self, images: Tensor) -> Any:
+        return self._item(self._run(images))
+
     def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
         """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
         lay_out(self._module, self._layout)
@@ -149,8 +158,21 @@ class Opening:
                 calls = record(self._module, first, scores)
             if self._layout == PLAIN or not watch.read:
                 drawn, kept = numbers.drawn, belongings.changed
-                self._steady = steadiness(self._name, self._run, images, output[0], drawn=drawn, kept=kept)
-                return calls
+                self._steady = steadiness(
+                    self._name,
+                    self._chosen,
+                    images,
+                    self._item(output[0]),
+                    drawn=drawn,
+                    kept=kept,
+                    hidden=uses_python_random(self._module),
+                )
+                unknown = self._layout == PLAIN or bool(self._steady.cautions)
+                self._wrong_back = self._wrong_back or not (
+                    unknown or same_way_back(self._chosen, images[1:])
+                )
+                if unknown or not self._wrong_back:
+                    return calls
         except NetworkError as error:
             if self._layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
                 raise
@@ -160,10 +182,14 @@ class Opening:
     def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
         """What the output means, by what came out for noise and, where that leaves open, for other images."""
         rows = flat(first.values)
-        seen = Evidence(rows, first.ending)
+        seen = Evidence(rows, first.ending, first.came_of)
         if kind is None and not unit and ambiguous(seen):
+            times = 2 if self._steady.paired else 1
             with torch.no_grad():
-                more = [self._run(one) for one in several_images(self._input_shape)]
+                more = [
+                    self._run(one.repeat(times, *[1] * (one.ndim - 1)))
+                    for one in several_images(self._input_shape)
+                ]
             others = [flat(one) for output in more if (one := item(output, self._output.key)) is not None]
-            seen = Evidence(torch.cat([rows, *others]), first.ending)
+            seen = Evidence(torch.cat([rows, *others]), first.ending, first.came_of)
         return understand(self._name, seen, kind, unit, self._labelled, self._output.key)

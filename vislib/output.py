@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from vislib.errors import NetworkError
 from vislib.head import Head, Kind, as_scores, check_kind
+from vislib.probe import tensors_in
 
 Key = str | int
 
@@ -31,7 +32,11 @@ SCORES = "logits"
 SEGMENTATION = ("out", {"aux"})
 
 _LAST = 4  # softmaxes and sigmoids that are remembered
-_SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits
+_SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits ...
+_COARSE = 2e-2  # ... and those of a softmax that was computed in bfloat16's 7 bits, or rounded
+_CAME = (
+    "_vislib_came_of"  # of a tensor: the softmax or sigmoid that it was computed from, and from nothing else
+)
 LOGIT = 20.0  # a larger number is hardly a logit: its probability would be 1 to nine digits
 
 
@@ -54,7 +59,7 @@ class Output:
         if tensor is None:
             return None
         if self.stepped and endings is not None and (before := endings.before(tensor)) is not None:
-            tensor = before
+            tensor = before.reshape(tensor.shape)
         elif self.inverted or self.stepped:
             tensor = as_scores(tensor, self.exclusive)
         return tensor[:, None] if tensor.ndim == 1 else tensor
@@ -65,11 +70,15 @@ class Output:
 
 
 class Seen(NamedTuple):
-    """Values that a module put out, what went into the last softmax or sigmoid, and which of ENDINGS it was, or ""."""
+    """Values that a module put out, what went into the last softmax or sigmoid, and which of ENDINGS it was, or "".
+
+    `came_of` names a softmax or sigmoid whose results were taken apart, put together or rounded to these values.
+    """
 
     values: Tensor
     before: Tensor | None
     ending: str
+    came_of: str
 
 
 class Endings(TorchFunctionMode):
@@ -83,11 +92,21 @@ class Endings(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").removeprefix("special_")
         source = args[0] if args else (kwargs or {}).get("input")
-        if name in ENDINGS and isinstance(result, Tensor) and isinstance(source, Tensor):
+        if name.endswith("_") and name.rstrip("_") in ENDINGS and isinstance(source, Tensor):
+            name, source = name.rstrip("_"), source.clone()  # it will be overwritten
+        result = func(*args, **(kwargs or {}))
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            return result
+        if name in ENDINGS and isinstance(source, Tensor):
             self._seen.append((result, source, name))
+            setattr(result, _CAME, name)
+        elif name != "__get__":
+            given = [one for one in tensors_in((args, kwargs or {})) if one.is_floating_point()]
+            came = [getattr(one, _CAME, "") for one in given]
+            if given and all(came):
+                setattr(result, _CAME, came[0])
         return result
 
     def before(self, tensor: Tensor) -> Tensor | None:
@@ -96,8 +115,17 @@ class Endings(TorchFunctionMode):
 
     def seen(self, tensor: Tensor) -> "Seen":
         """What `tensor` came out of."""
-        found = ((source, name) for result, source, name in self._seen if result is tensor)
-        return Seen(tensor, *next(found, (None, "")))
+        found = ((source, name) for result, source, name in self._seen if _same(result, tensor))
+        before, ending = next(found, (None, ""))
+        return Seen(tensor, before, ending, getattr(tensor, _CAME, ""))
+
+
+def _same(result: Tensor, tensor: Tensor) -> bool:
+    """Whether a tensor is that result, or has its values in another shape."""
+    if result is tensor:
+        return True
+    alike = result.numel() == tensor.numel() and result.dtype == tensor.dtype and hasattr(tensor, _CAME)
+    return alike and torch.equal(result.detach().reshape(-1), tensor.detach().reshape(-1))
 
 
 def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -171,6 +199,7 @@ class Evidence:
 
     values: Float[Tensor, "rows units"]
     ending: str  # one of ENDINGS, or ""
+    came_of: str = ""  # one of ENDINGS whose results were made into these values, or ""
 
     @property
     def finite(self) -> bool:
@@ -187,7 +216,9 @@ class Evidence:
         """Whether every row shares out 1 among several units."""
         if self.values.shape[1] < 2 or not self.shares:
             return False
-        return bool(((self.values.double().sum(1) - 1).abs() < _SUM).all())
+        shared = ENDINGS.get(self.ending or self.came_of, False)
+        allowed = _COARSE if shared else max(_SUM, 2 * torch.finfo(self.values.dtype).eps)
+        return bool(((self.values.double().sum(1) - 1).abs() < allowed).all())
 
 
 HOW = "in the card, or in Network.from_module"
@@ -201,13 +232,13 @@ def several_images(shape: tuple[int, ...]) -> Iterator[Float[Tensor, "one c *spa
 
 def ambiguous(seen: Evidence) -> bool:
     """Whether more inputs may tell more: one unit, and what looks like probabilities by chance."""
-    return not seen.ending and (seen.values.shape[1] == 1 or seen.adds_up)
+    return not (seen.ending or seen.came_of) and (seen.values.shape[1] == 1 or seen.adds_up)
 
 
 def flat(scores: Float[Tensor, "n *more"]) -> Float[Tensor, "rows units"]:
     """Each position a row of its own; scores without a unit axis have one unit."""
-    if scores.ndim == 1:
-        return scores[:, None]
+    if scores.ndim < 2:  # of one image even the axis of images may have been squeezed away
+        return scores.reshape(-1, 1)
     return scores.movedim(1, -1).reshape(-1, scores.shape[1])
 
 
@@ -234,12 +265,19 @@ def understand(
 def _normalised(seen: Evidence) -> bool | None:
     """Whether the module puts out probabilities itself: True shared, False one a unit, None it does not seem so."""
     if seen.ending.startswith("log"):
-        return ENDINGS[seen.ending] and seen.values.shape[1] > 1
+        alone = ENDINGS[seen.ending] and seen.values.shape[1] == 1  # always 0
+        return None if alone else ENDINGS[seen.ending]
     if seen.adds_up:
         return True
     if seen.shares and seen.ending and not ENDINGS[seen.ending]:
         return False
-    return None
+    # Parts of a softmax, or sigmoids that were put together, are probabilities each for itself.
+    return False if seen.shares and seen.came_of and not seen.ending and not _constant(seen) else None
+
+
+def _constant(seen: Evidence) -> bool:
+    """Whether all is 1, as of a softmax over one unit."""
+    return bool((seen.values == 1).all())
 
 
 def _as_said(
@@ -276,12 +314,19 @@ _INVERTED = {
 
 
 def _found(seen: Evidence, exclusive: bool) -> str:
+    if seen.ending.startswith("log"):
+        return f"Log-probabilities found: the network ends with a {seen.ending}. If not, say head = … {HOW}."
     if exclusive:
         return f"Probabilities found: the outputs are never negative and add up to 1. If not, say head = … {HOW}."
     return (
-        "Probabilities found: the network ends with a sigmoid for each unit. Where they are values, say "
+        f"Probabilities found: the network ends with a {'sigmoid for each unit' if seen.ending else _made(seen)}. "
+        "Where they are values, say "
         f'head = "score" {HOW}.'
     )
+
+
+def _made(seen: Evidence) -> str:
+    return f"{seen.came_of} whose results are from 0 to 1 still"
 
 
 def _guessed(seen: Evidence, labelled: bool) -> Head:
@@ -308,18 +353,23 @@ def _guessed(seen: Evidence, labelled: bool) -> Head:
             "image.",
         )
     largest = float(seen.values.abs().max()) if seen.finite else float("inf")
+    between = (
+        ' It lay between 0 and 1 for every image tried: where it is a probability already, say head = "probabilities".'
+        if seen.shares
+        else ""
+    )
     if labelled and largest <= LOGIT:
         return Head(
             "sigmoid",
             said=False,
             note="Taken for a logit: one output may be a logit or a value. Say which with "
-            f'head = "sigmoid" or "score" ({HOW}).',
+            f'head = "sigmoid" or "score" ({HOW}).{between}',
         )
     return Head(
         "score",
         said=False,
         note="Taken for a value: one output may be a value or a logit. Say which with "
-        f'head = "score" or "sigmoid" ({HOW}).',
+        f'head = "score" or "sigmoid" ({HOW}).{between}',
     )
 
 

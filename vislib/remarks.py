@@ -58,11 +58,13 @@ def of_units(name: str, layers: Sequence[Layer]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def of_layout(name: str, layout: object, axes: int) -> tuple[str, ...]:
-    """That the plain memory layout was needed."""
+def of_layout(name: str, layout: object, axes: int, back: bool) -> tuple[str, ...]:
+    """That the plain memory layout was needed: for the way there, or only for the way `back`."""
     if axes != 2 or layout != PLAIN:
         return ()
-    return (
-        f"{name} reads its maps in the order in which they lie in memory (such as by view), so it runs in the plain "
-        "layout, slower on some processors.",
+    why = (
+        "'s gradients are wrong for one image where channels lie last in memory (torch's instance norm is)"
+        if back
+        else " reads its maps in the order in which they lie in memory (such as by view)"
     )
+    return (f"{name}{why}, so it runs in the plain layout, slower on some processors.",)

@@ -1,6 +1,8 @@
 """Steadiness: whether a module answers equal images equally, whatever ran before and whatever else is in the batch."""
 
+import random
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +35,8 @@ _DRAWS = (
 class RandomNumbers:
     """The random numbers that a module may draw from, as they stood.
 
-    Those of Python's `random` are left out: much that is no part of a module draws from them meanwhile.
+    Those of Python's `random` are left out: much that is no part of a module draws from them meanwhile. Whether a
+    module does is seen in its code: `uses_python_random`.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -58,6 +61,21 @@ class RandomNumbers:
         )
 
 
+def uses_python_random(module: nn.Module) -> bool:
+    """Whether the code of a module or of its parts names Python's `random`, as stochastic depth by hand does."""
+    own = random.random.__self__  # type: ignore[attr-defined]
+    for kind in {kind for part in module.modules() for kind in type(part).__mro__}:
+        if kind.__module__.partition(".")[0] == "torch":
+            continue
+        for one in vars(kind).values():
+            if not isinstance(one, FunctionType):
+                continue
+            known = [one.__globals__.get(name) for name in one.__code__.co_names]
+            if any(value is random or getattr(value, "__self__", None) is own for value in known):
+                return True
+    return False
+
+
 class Steadiness(NamedTuple):
     """What was found: sentences on answers that are not the same for equal images, and how to run one image."""
 
@@ -66,12 +84,20 @@ class Steadiness(NamedTuple):
 
 
 def steadiness(
-    name: str, run: Callable[[Tensor], Any], images: Tensor, first: Any, *, drawn: bool, kept: bool
+    name: str,
+    run: Callable[[Tensor], Any],
+    images: Tensor,
+    first: Any,
+    *,
+    drawn: bool,
+    kept: bool,
+    hidden: bool = False,
 ) -> Steadiness:
     """Whether answers are the same for equal images, up to rounding.
 
     `first` is what `run` gave for the two `images`; `drawn` says whether random numbers were drawn meanwhile, `kept`
-    whether the module changed itself. Costs one pass of an image, and a few more where something is amiss.
+    whether the module changed itself, `hidden` whether it may draw numbers that cannot be seen. Costs one pass of an
+    image, and a few more where something is amiss.
     """
 
     def again(some: Tensor) -> list[Tensor]:
@@ -91,13 +117,14 @@ def steadiness(
             alone = alone.repeat(2, *[1] * (alone.ndim - 1))
             one = again(alone)
         apart = _difference(expected, _rows(one, slice(1)))
+        drawn = drawn or hidden
         if not apart and not drawn and not kept:
             return Steadiness((), paired)
         between = 0.0
         for _ in range(_TRIALS if drawn else 1):
             numbers = RandomNumbers(images.device)
             between = max(between, _difference(one, again(alone), exact=drawn))
-            drawn = drawn and numbers.drawn  # else it was another thread
+            drawn = drawn and (hidden or numbers.drawn)  # else it was another thread
     if between:
         sentence = _UNEQUAL.format(name=name, share=_share(max(apart, between)))
     elif apart:

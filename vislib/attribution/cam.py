@@ -19,6 +19,7 @@ from vislib.patching import Patch
 from vislib.probe import LOGITS
 
 FAMILY = "class activation maps"
+ROUNDING = 1e-5  # of the usual gradient: what the mean of gradients that cancel out comes to
 ALL_NEGATIVE = "All values are 0 or below{which}: nothing in this layer speaks for the target."
 
 
@@ -32,6 +33,21 @@ def weighed_maps(
 def each(values: Float[Tensor, "n k"], axes: int) -> Float[Tensor, "n k *one"]:
     """One value a map, ready to be multiplied with the map."""
     return values.view(*values.shape, *[1] * axes)
+
+
+def mean_gradients(query: Query, gradient: Float[Tensor, "n k *coarse"]) -> Float[Tensor, "n k"]:
+    """Each map's mean gradient; raises AttributionError where that is rounding alone.
+
+    Nothing changes behind an instance norm when a whole map is raised: the mean gradient before it is 0.
+    """
+    places = gradient.flatten(2)
+    means, usual = places.mean(2), places.abs().mean((1, 2))
+    if places.shape[2] > 1 and bool(((means.abs().amax(1) <= ROUNDING * usual) & (usual > 0)).any()):
+        raise AttributionError(
+            f"The mean gradient over every map of {query.layer!r} is 0, up to rounding, as before an instance norm, so "
+            "that a map weighed by it would be noise; choose LayerCAM, which weighs place by place, or another layer."
+        )
+    return means
 
 
 def cut(
@@ -114,7 +130,7 @@ def all_negative(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
 def grad_cam(query: Query) -> Iterator[Attribution]:
     """`relu(sum_k mean(g_k) A_k)` (Selvaraju et al. 2017)."""
     maps, gradient, scores = cut(query)
-    weights = each(gradient.flatten(2).mean(2), maps.ndim - 2)
+    weights = each(mean_gradients(query, gradient), maps.ndim - 2)
     yield rectified(query, weighed_maps(maps, weights), scores)
 
 
@@ -175,7 +191,7 @@ def layer_cam(query: Query) -> Iterator[Attribution]:
 def guided_grad_cam(query: Query) -> Iterator[Attribution]:
     """Guided backpropagation times the upsampled Grad-CAM (Selvaraju et al. 2017)."""
     maps, gradient, _ = cut(query)
-    raw = weighed_maps(maps, each(gradient.flatten(2).mean(2), maps.ndim - 2))
+    raw = weighed_maps(maps, each(mean_gradients(query, gradient), maps.ndim - 2))
     fine, scores, relus = gradients(query, "guided")
     product = fine * query.upsample(raw.clamp(min=0))[:, None]
     notes = (*no_relu(query, relus), *all_negative(raw))

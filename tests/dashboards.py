@@ -1,6 +1,5 @@
 """The whole dashboard for tests: a server process of its own, and what a test wants to know of an open page."""
 
-import math
 import os
 import re
 import signal
@@ -70,17 +69,23 @@ class Dashboard:
 
     def rest(self) -> None:
         """Wait until the server has nothing more to do in its threads, such as learning what inputs are familiar."""
-        deadline, before = time.monotonic() + 240, -math.inf
-        while True:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            worked = (int(fields[11]) + int(fields[12])) / os.sysconf(
-                "SC_CLK_TCK"
-            )  # seconds of user and system
-            if worked - before < 0.15:  # of the last second
-                return
+        deadline = time.monotonic() + 240
+        quiet = 0
+        while quiet < 15:  # the clocks of its sessions tick now and then
             assert time.monotonic() < deadline, "the server does not come to rest"
-            before = worked
-            time.sleep(1)
+            quiet = max(0, quiet - 2) if self._runs() else quiet + 1
+            time.sleep(0.1)
+
+    def _runs(self) -> bool:
+        """Whether a thread works, or would if there were a core for it."""
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                state = (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except OSError:  # it has ended
+                continue
+            if state in "RD":
+                return True
+        return False
 
     def stop(self) -> None:
         """End the server as Ctrl-C does."""

@@ -625,3 +625,28 @@ def test_a_module_that_writes_into_its_input_does_not_touch_the_callers_images()
     before = images.clone()
     network.logits(images)
     assert torch.equal(images, before)
+
+
+class _OfOne(nn.Module):
+    """A batch of one is built in, by a view or by the state of a recurrent layer."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv, self.recurrent, self.head = (
+            nn.Conv2d(1, 4, 3),
+            nn.GRU(4, 4, batch_first=True),
+            nn.Linear(4, 3),
+        )
+        self.how, self.state = how, torch.zeros(1, 1, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.conv(images)
+        if self.how == "view":
+            return self.head(maps.reshape(1, 4, -1).mean(2))
+        return self.head(self.recurrent(maps.flatten(2).movedim(1, 2), self.state)[0][:, -1])
+
+
+@pytest.mark.parametrize("how", ["view", "state"])
+def test_a_network_that_takes_one_image_at_a_time_is_told_why_it_is_refused(how: str) -> None:
+    with pytest.raises(NetworkError, match="takes one image at a time"):
+        Network.from_module(_OfOne(how), (1, 12, 12), name="alone", device="cpu")

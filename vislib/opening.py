@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vislib import remarks
-from vislib.errors import NetworkError
+from vislib.errors import NetworkError, VislibError
 from vislib.head import Head
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
 from vislib.output import (
@@ -31,6 +31,10 @@ from vislib.tokens import Tokens, find_tokens
 
 # Two images: a module that drops or invents the batch axis shows itself at once.
 PROBE_BATCH = 2
+_ONE = (
+    "{name} takes one image at a time: it runs one but no {batch}, as with a view(1, ...) or a state that is made for "
+    "a batch of one; have its forward take the number from its images (len(images))."
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,13 @@ class Opening:
             return self._output.read(output)
 
         with Endings() as endings:
-            calls = self._recorded(images, scores)
+            try:
+                calls = self._recorded(images, scores)
+            except NetworkError as error:
+                known = isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError | None)
+                if known or not self._runs_alone(images[1:]):
+                    raise
+                raise NetworkError(_ONE.format(name=self._name, batch=PROBE_BATCH)) from error
         root = self._root(calls)
         if not (dtype := seen[0].values.dtype).is_floating_point:
             raise NetworkError(
@@ -100,8 +110,18 @@ class Opening:
             calls[calls.index(root)] = replace(root, given=token(before))
         return self._told(calls, found)
 
+    def _runs_alone(self, image: Tensor) -> bool:
+        try:
+            with torch.no_grad():
+                self._run(image)
+        except VislibError:
+            return False
+        return True
+
     def _root(self, calls: list[Call]) -> Call:
         root = next((call for call in calls if not call.name), None)
+        if root is not None and len(root.shape) > 1 and root.shape[0] == 1:
+            raise NetworkError(_ONE.format(name=self._name, batch=PROBE_BATCH))
         if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
             raise NetworkError(

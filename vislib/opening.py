@@ -120,13 +120,13 @@ class Opening:
 
     def _root(self, calls: list[Call]) -> Call:
         root = next((call for call in calls if not call.name), None)
-        if root is not None and len(root.shape) > 1 and root.shape[0] == 1:
-            raise NetworkError(_ONE.format(name=self._name, batch=PROBE_BATCH))
         if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
+            alone = root is not None and root.shape[:1] == (1,)
+            hint = ", and not for a batch of one alone, as a view(1, ...) makes them" if alone else ""
             raise NetworkError(
                 f"{self._name} gave {given} for {PROBE_BATCH} images of shape {self._input_shape}; "
-                "its forward must return class scores of shape (images, classes)."
+                f"its forward must return class scores of shape (images, classes){hint}."
             )
         return root
 

@@ -42,7 +42,8 @@ def mean_gradients(query: Query, gradient: Float[Tensor, "n k *coarse"]) -> Floa
     """
     places = gradient.flatten(2)
     means, usual = places.mean(2), places.abs().mean((1, 2))
-    if places.shape[2] > 1 and bool(((means.abs().amax(1) <= ROUNDING * usual) & (usual > 0)).any()):
+    nothing = (means.abs().amax(1) <= ROUNDING * usual) & (usual > 0) & usual.isfinite()
+    if places.shape[2] > 1 and bool(nothing.any()):
         raise AttributionError(
             f"The mean gradient over every map of {query.layer!r} is 0, up to rounding, as before an instance norm, so "
             "that a map weighed by it would be noise; choose LayerCAM, which weighs place by place, or another layer."

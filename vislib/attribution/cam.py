@@ -35,14 +35,16 @@ def each(values: Float[Tensor, "n k"], axes: int) -> Float[Tensor, "n k *one"]:
     return values.view(*values.shape, *[1] * axes)
 
 
-def mean_gradients(query: Query, gradient: Float[Tensor, "n k *coarse"]) -> Float[Tensor, "n k"]:
-    """Each map's mean gradient; raises AttributionError where that is rounding alone.
+def mean_gradients(
+    query: Query, gradient: Float[Tensor, "n k *coarse"], scores: Float[Tensor, "n"]
+) -> Float[Tensor, "n k"]:
+    """Each map's mean gradient; raises AttributionError where that of a finite score is rounding alone.
 
     Nothing changes behind an instance norm when a whole map is raised: the mean gradient before it is 0.
     """
     places = gradient.flatten(2)
     means, usual = places.mean(2), places.abs().mean((1, 2))
-    nothing = (means.abs().amax(1) <= ROUNDING * usual) & (usual > 0) & usual.isfinite()
+    nothing = (means.abs().amax(1) <= ROUNDING * usual) & (usual > 0) & scores.isfinite()
     if places.shape[2] > 1 and bool(nothing.any()):
         raise AttributionError(
             f"The mean gradient over every map of {query.layer!r} is 0, up to rounding, as before an instance norm, so "
@@ -131,7 +133,7 @@ def all_negative(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
 def grad_cam(query: Query) -> Iterator[Attribution]:
     """`relu(sum_k mean(g_k) A_k)` (Selvaraju et al. 2017)."""
     maps, gradient, scores = cut(query)
-    weights = each(mean_gradients(query, gradient), maps.ndim - 2)
+    weights = each(mean_gradients(query, gradient, scores), maps.ndim - 2)
     yield rectified(query, weighed_maps(maps, weights), scores)
 
 
@@ -191,8 +193,8 @@ def layer_cam(query: Query) -> Iterator[Attribution]:
 )
 def guided_grad_cam(query: Query) -> Iterator[Attribution]:
     """Guided backpropagation times the upsampled Grad-CAM (Selvaraju et al. 2017)."""
-    maps, gradient, _ = cut(query)
-    raw = weighed_maps(maps, each(mean_gradients(query, gradient), maps.ndim - 2))
+    maps, gradient, scores = cut(query)
+    raw = weighed_maps(maps, each(mean_gradients(query, gradient, scores), maps.ndim - 2))
     fine, scores, relus = gradients(query, "guided")
     product = fine * query.upsample(raw.clamp(min=0))[:, None]
     notes = (*no_relu(query, relus), *all_negative(raw))

@@ -25,7 +25,7 @@ from vislib.output import (
     understand,
 )
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
-from vislib.running import run
+from vislib.running import out_of_memory, run
 from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness, uses_python_random
 from vislib.tokens import Tokens, find_tokens
 
@@ -90,8 +90,11 @@ class Opening:
             try:
                 calls = self._recorded(images, scores)
             except NetworkError as error:
-                known = isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError | None)
-                if known or not self._runs_alone(images[1:]):
+                if (
+                    error.__cause__ is None
+                    or out_of_memory(error.__cause__)
+                    or not self._runs_alone(images[1:])
+                ):
                     raise
                 raise NetworkError(_ONE.format(name=self._name, batch=PROBE_BATCH)) from error
         root = self._root(calls)
@@ -194,7 +197,7 @@ class Opening:
                 if unknown or not self._wrong_back:
                     return calls
         except NetworkError as error:
-            if self._layout == PLAIN or isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
+            if self._layout == PLAIN or (error.__cause__ is not None and out_of_memory(error.__cause__)):
                 raise
         self._layout = PLAIN
         return self._recorded(images, scores)

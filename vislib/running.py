@@ -13,14 +13,17 @@ def run(module: nn.Module, prepared: Tensor, name: str, input_shape: tuple[int, 
     """What the module puts out for standardised images; raises NetworkError where it fails."""
     try:
         return module(prepared)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise NetworkError(_out_of_memory(prepared, name)) from error
     except VislibError:
         raise
     except Exception as error:
-        if "can't allocate memory" in str(error):
+        if out_of_memory(error):
             raise NetworkError(_out_of_memory(prepared, name)) from error
         raise NetworkError(_failure(module, prepared, name, input_shape, error)) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory; on a CPU torch says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _out_of_memory(prepared: Tensor, name: str) -> str:

@@ -59,7 +59,7 @@ def rows(size: int, asked: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _measured(browser: Browser, server: Dashboard, size: int, asked: int) -> Iterator[tuple[str, str, str]]:
-    before = _memory(server, "VmRSS")
+    before = server.memory("VmRSS") / 2**20
     page, ready = _open(browser, server, "?layer=6")
     page.wait_for_function(f"{MODEL}('status').text.includes('Press Start')", timeout=PATIENCE)
     offer = str(page.evaluate(f"{MODEL}('settings-hint').text"))
@@ -81,7 +81,7 @@ def _measured(browser: Browser, server: Dashboard, size: int, asked: int) -> Ite
     start = time.perf_counter()
     _stop(page)
     yield "stop", f"{time.perf_counter() - start:.1f} s", "one unit"
-    peak = _memory(server, "VmHWM")
+    peak = server.memory("VmHWM") / 2**20
     yield "server's memory, idle / at the most", f"{before:.1f} / {peak:.1f} GB", ""
     page.close()
 
@@ -110,13 +110,6 @@ def _answer(page: Page, number: int, slices: bool) -> float:
         f"(said) => {SAYS}.includes('It says') && {SAYS} != said", arg=said, polling=5, timeout=PATIENCE
     )
     return time.perf_counter() - start
-
-
-def _memory(server: Dashboard, name: str) -> float:
-    """GB that the server's process takes (VmRSS), or has taken at the most (VmHWM)."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 2**20
 
 
 def main(arguments: list[str] | None = None) -> None:

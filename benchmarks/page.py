@@ -192,9 +192,7 @@ def _memory(browser: Browser, server: Dashboard, sessions: int) -> tuple[str, st
 
     def resident() -> float:
         time.sleep(40)  # a session lives for up to 32 s after its browser has gone
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
+        return server.memory("VmRSS") / 1024
 
     visit(30)
     before = resident()

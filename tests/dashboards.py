@@ -64,8 +64,12 @@ class Dashboard:
     @property
     def weight(self) -> float:
         """MB of the server's memory."""
+        return self.memory("VmRSS") / 1000
+
+    def memory(self, name: str) -> int:
+        """kB that the server's process takes (VmRSS), or has taken at the most (VmHWM)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1000
+        return int(status.split(f"{name}:")[1].split()[0])
 
     def rest(self) -> None:
         """Wait until the server has nothing more to do in its threads, such as learning what inputs are familiar."""

@@ -38,9 +38,8 @@ class HandPage:
                 one.callback()
         self.page._tick()
         for model in self.document.models:
-            if hasattr(type(model), "ack") and hasattr(
-                type(model), "tick"
-            ):  # of a model Bokeh would look for a similar name
+            kind = type(model)  # asked of a model itself, Bokeh looks for similar names, which takes long
+            if hasattr(kind, "ack") and hasattr(kind, "tick"):
                 model.ack = model.tick
 
     def until(self, condition: Callable[[], object], what: str = "it") -> None:
@@ -65,6 +64,10 @@ class HandPage:
         """Choose a network in the menu and wait until the page shows it and what it says of its input."""
         self.get("network-select").value = network
         self.settle()
+
+    def path(self, name: str) -> str:
+        """The path of the card of that name."""
+        return next(one for one in self.page._services.options.networks if Path(one).stem == name)
 
     def settle(self) -> None:
         """Wait until a network is open and its answer to the chosen input is shown."""

@@ -58,8 +58,7 @@ def opened(services: Services) -> Iterator[HandPage]:
 
 def show(one: HandPage, name: str, grey: int | np.ndarray = 128) -> None:
     """Open the network of that name on a picture of one grey, or of these."""
-    path = next(path for path in one.page._services.options.networks if path.endswith(f"/{name}.toml"))
-    one.open(path)
+    one.open(one.path(name))
     file = io.BytesIO()
     Image.fromarray(np.full((24, 24), grey, np.uint8)).save(file, "PNG")
     file.seek(0)

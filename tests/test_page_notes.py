@@ -26,7 +26,7 @@ def opened(services: Services) -> Iterator[HandPage]:
 
 def show(one: HandPage, name: str) -> str:
     """Open a network; what stands below its layers."""
-    one.open(next(path for path in one.page._services.options.networks if path.endswith(f"{name}.toml")))
+    one.open(one.path(name))
     return one.text("network-notes") if one.get("network-notes").visible else ""
 
 

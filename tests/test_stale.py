@@ -33,7 +33,7 @@ def opened(services: Services) -> Iterator[HandPage]:
 
 
 def other(one: HandPage) -> str:
-    return next(name for name in one.page._services.options.networks if name.endswith("many.toml"))
+    return one.path("many")
 
 
 def rows(one: HandPage, source: str) -> int:

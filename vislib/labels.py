@@ -1,5 +1,6 @@
 """Labels: whether a volume holds regions (a mask or an atlas) and not intensities, and what a region is called."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,19 +27,19 @@ def is_labels(data: Num[np.ndarray, "x y z"] | Bool[np.ndarray, "x y z"]) -> boo
     lie in regions: of the voxels beside those of the median number a share of ALIKE holds the same number. A scan of
     whole numbers has as many of them, but seldom two alike side by side.
     """
-    different = _different(data)
-    if different is None or len(different) < 2 or data.size < EACH * len(different):
+    known = different(data)
+    if known is None or len(known) < 2 or data.size < EACH * len(known):
         return False
-    if len(different) <= FEW:
+    if len(known) <= FEW:
         return True
-    return bool(np.median(_alike(data, different)) >= ALIKE)
+    return bool(np.median(_alike(data, known)) >= ALIKE)
 
 
-def _different(data: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, " n"] | None:
-    """The different values of an array in order; None where there are too many, or too many for no whole numbers."""
-    known = np.empty(0, data.dtype)
-    for part in data:
-        known = np.union1d(known, part)
+def different(parts: Iterable[np.ndarray]) -> Shaped[np.ndarray, " n"] | None:
+    """The different values of an array's parts, in order; None for more than MOST, or than FEW that are not whole."""
+    known: np.ndarray | None = None
+    for part in parts:
+        known = np.unique(part) if known is None else np.union1d(known, part)
         if len(known) > MOST or not np.isfinite(known).all():
             return None
         if len(known) > FEW and not (known == np.rint(known)).all():

@@ -10,10 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 from vislib.errors import VislibError
 
-_ROUNDED = (
-    0.02  # of its largest value a gradient may differ with the batch; a wrong one differs by a tenth and more
-)
 PLAIN = torch.contiguous_format
+# A gradient may differ so much of its largest value with the batch; a wrong one differs by a tenth and more.
+_ROUNDED = 0.02
 # What looks past a tensor's values at the memory that they lie in.
 _READERS = {
     "as_strided",

@@ -90,11 +90,8 @@ class Opening:
             try:
                 calls = self._recorded(images, scores)
             except NetworkError as error:
-                if (
-                    error.__cause__ is None
-                    or out_of_memory(error.__cause__)
-                    or not self._runs_alone(images[1:])
-                ):
+                cause = error.__cause__
+                if cause is None or out_of_memory(cause) or not self._runs_alone(images[1:]):
                     raise
                 raise NetworkError(_ONE.format(name=self._name, batch=PROBE_BATCH)) from error
         root = self._root(calls)
@@ -190,14 +187,11 @@ class Opening:
                     kept=kept,
                     hidden=uses_python_random(self._module),
                 )
-                unknown = self._layout == PLAIN or bool(self._steady.cautions)
-                self._wrong_back = self._wrong_back or not (
-                    unknown or same_way_back(self._chosen, images[1:])
-                )
-                if unknown or not self._wrong_back:
+                if self._layout == PLAIN or self._steady.cautions or same_way_back(self._chosen, images[1:]):
                     return calls
+                self._wrong_back = True
         except NetworkError as error:
-            if self._layout == PLAIN or (error.__cause__ is not None and out_of_memory(error.__cause__)):
+            if self._layout == PLAIN or out_of_memory(error.__cause__):
                 raise
         self._layout = PLAIN
         return self._recorded(images, scores)
@@ -207,12 +201,9 @@ class Opening:
         rows = flat(first.values)
         seen = Evidence(rows, first.ending, first.came_of)
         if kind is None and not unit and ambiguous(seen):
-            times = 2 if self._steady.paired else 1
+            some = several_images(self._input_shape)
             with torch.no_grad():
-                more = [
-                    self._run(one.repeat(times, *[1] * (one.ndim - 1)))
-                    for one in several_images(self._input_shape)
-                ]
+                more = [self._run(torch.cat([one, one]) if self._steady.paired else one) for one in some]
             others = [flat(one) for output in more if (one := item(output, self._output.key)) is not None]
             seen = Evidence(torch.cat([rows, *others]), first.ending, first.came_of)
         return understand(self._name, seen, kind, unit, self._labelled, self._output.key)

@@ -34,9 +34,8 @@ SEGMENTATION = ("out", {"aux"})
 _LAST = 4  # softmaxes and sigmoids that are remembered
 _SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits ...
 _COARSE = 2e-2  # ... and those of a softmax that was computed in bfloat16's 7 bits, or rounded
-_CAME = (
-    "_vislib_came_of"  # of a tensor: the softmax or sigmoid that it was computed from, and from nothing else
-)
+# Of a tensor: the softmax or sigmoid that it was computed from, and from nothing else.
+_CAME = "_vislib_came_of"
 LOGIT = 20.0  # a larger number is hardly a logit: its probability would be 1 to nine digits
 
 
@@ -318,15 +317,8 @@ def _found(seen: Evidence, exclusive: bool) -> str:
         return f"Log-probabilities found: the network ends with a {seen.ending}. If not, say head = … {HOW}."
     if exclusive:
         return f"Probabilities found: the outputs are never negative and add up to 1. If not, say head = … {HOW}."
-    return (
-        f"Probabilities found: the network ends with a {'sigmoid for each unit' if seen.ending else _made(seen)}. "
-        "Where they are values, say "
-        f'head = "score" {HOW}.'
-    )
-
-
-def _made(seen: Evidence) -> str:
-    return f"{seen.came_of} whose results are from 0 to 1 still"
+    ending = "sigmoid for each unit" if seen.ending else f"{seen.came_of} whose results are from 0 to 1 still"
+    return f'Probabilities found: the network ends with a {ending}. Where they are values, say head = "score" {HOW}.'
 
 
 def _guessed(seen: Evidence, labelled: bool) -> Head:

@@ -21,7 +21,7 @@ def run(module: nn.Module, prepared: Tensor, name: str, input_shape: tuple[int, 
         raise NetworkError(_failure(module, prepared, name, input_shape, error)) from error
 
 
-def out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException | None) -> bool:
     """Whether there was too little memory; on a CPU torch says so in words alone."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 

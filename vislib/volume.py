@@ -91,9 +91,8 @@ class Volume:
     placement: Placement = field(default_factory=Placement)  # how the file says where it lies
     labels: Mapping[int, Label] = field(default_factory=dict)  # of regions, where the file itself names them
     power: int = 0  # the file's values are those of `data` times ten to this power
-    numbers: tuple[
-        int, ...
-    ] = ()  # of labels that float32 cannot hold: the file's number of each value 0, 1, … of `data`
+    # Of labels that float32 cannot hold: the file's number of each value 0, 1, … of `data`.
+    numbers: tuple[int, ...] = ()
     straightened: bool = (
         False  # whether the file's axes were sheared, and `data` was resampled to right angles
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Num
 
-from vislib.labels import MOST, is_labels
+from vislib.labels import different, is_labels
 from vislib.volume_source import Block, Source
 from vislib.words import counted
 
@@ -97,17 +97,19 @@ def _counted(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -> t
 
     A file's labels may be larger than float32 holds exactly: those of the Allen Institute's atlases reach 614,454,277.
     """
-    known = np.zeros(1, np.float64)
-    for where in blocks(source.shape, source.slowest):
-        known = np.union1d(known, np.asarray(source.block(where, time), np.float64))
-        if len(known) > MOST or not (known == np.rint(known)).all():
-            return ()
+
+    def block(where: Block) -> np.ndarray:
+        return np.asarray(source.block(where, time), np.float64)
+
+    known = different(block(where) for where in blocks(source.shape, source.slowest))
+    if known is None or not (known == np.rint(known)).all():
+        return ()
+    known = np.union1d(known, [0.0])
     known = known[np.argsort(known != 0, kind="stable")]
     order = np.argsort(known)
     places = np.empty_like(into)
     for where in blocks(source.shape, source.slowest):
-        found = np.searchsorted(known, np.asarray(source.block(where, time), np.float64), sorter=order)
-        places[where] = order[found]
+        places[where] = order[np.searchsorted(known, block(where), sorter=order)]
     if not is_labels(places):
         return ()
     into[...] = places

@@ -14,6 +14,7 @@ from vislib.ascent.objectives import IMAGE, ImageKey, Objective, resolve_positio
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.relu import relu_rule
+from vislib.running import out_of_memory
 
 PRECISIONS = ("exact", "fast")
 # Pixels (channels not counted) that go through the network at once; larger parts fall out of a CPU's caches.
@@ -117,10 +118,8 @@ class Evaluator:
     def _gradient(self, scores: Tensor, images: Tensor) -> Tensor:
         try:
             return torch.autograd.grad(scores.sum(), images)[0]
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise AscentError(self._memory(images)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):
+        except (RuntimeError, MemoryError) as error:  # torch's own lack of memory is a RuntimeError
+            if out_of_memory(error):
                 raise AscentError(self._memory(images)) from error
             raise AscentError(
                 f"The gradient of {self._network.name}'s layer {self._layer!r} does not reach the image "

@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -17,13 +18,14 @@ from volume_making import nifti
 from volume_views import AFFINE, DATA, SHAPE, VIEW, blocks, look, opened, send, slowly, text
 
 from dashboard import palettes
+from dashboard.label_input import LabelInput
 from dashboard.plane_picture import Look, Pane, Scene, regions
 from dashboard.volume_codes import LabelCodes
 from dashboard.volume_files import Sight, build
 from dashboard.volume_view import VolumeView
 from vislib.head import percent
 from vislib.labels import Label
-from vislib.volumes import PLANES
+from vislib.volumes import PLANES, read_volume
 
 ATLAS = np.zeros(SHAPE, np.float32)
 ATLAS[1:4, 2:9, 1:5], ATLAS[4:8, 2:9, 1:5], ATLAS[4:8, 9:, 3:] = 11, 1035, 14175
@@ -239,3 +241,18 @@ def test_a_hidden_unit_has_no_probability_and_that_is_said(session: Session) -> 
     assert session.map.weighted.disabled
     assert "no probability" in session.map.foot.text
     assert not any(session.map.places.table.source.data["p"])
+
+
+def test_only_regions_that_a_table_names_count_as_named(tmp_path):
+    """Of labels that float32 cannot hold each has its own number for a name, which no table gave."""
+    numbers = (0, 312_782_546, 312_782_550)
+    places = np.arange(27).repeat(64).reshape(12, 12, 12) % 3
+    (tmp_path / "atlas.nii").write_bytes(nifti(np.array(numbers, np.int32)[places], np.eye(4)))
+    volume = read_volume(tmp_path / "atlas.nii")
+    assert volume.numbers == numbers
+    scan = SimpleNamespace(key="atlas", volume=volume, label_codes=LabelCodes.among(volume.data))
+    one = LabelInput(SimpleNamespace(), lambda: None, pytest.fail)
+    assert one._words(scan).startswith("Regions are called by their numbers")
+    one._read(scan, "names.csv", {312_782_550: Label("VISa"), 7: Label("elsewhere")}, "")
+    assert one._words(scan) == "1 of 2 regions are named by the table that was sent."
+    assert one.of(scan)[2] == Label("312782550 VISa")

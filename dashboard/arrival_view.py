@@ -6,11 +6,12 @@ from html import escape
 
 import numpy as np
 import torch
-from bokeh.models import Column, Div, Toggle
+from bokeh.models import Column, Toggle
 
 from dashboard import styles
 from dashboard.answers import Answers
 from dashboard.inputs import Input
+from dashboard.live_text import LiveText
 from dashboard.workspace import Workspace
 from vislib.arrival import Arrival, Channel, arrival
 from vislib.jobs import Job
@@ -51,7 +52,7 @@ class ArrivalView:
             margin=(6, 0, 0, 0),
             html_attributes={"title": "Values at the first layer, beside what the card promises"},
         )
-        self.shown = Div(
+        self.shown = LiveText(
             name="arrival",
             text="",
             visible=False,

@@ -3,7 +3,7 @@
 from html import escape
 
 from bokeh.document import Document
-from bokeh.models import Button, Column, Div, GridBox, RadioButtonGroup, Row
+from bokeh.models import Button, Column, GridBox, RadioButtonGroup, Row
 
 from dashboard import styles
 from dashboard.answers import Answers
@@ -14,6 +14,7 @@ from dashboard.class_list import ClassList, caption
 from dashboard.input_warning import InputWarning
 from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
+from dashboard.live_text import LiveText
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
 from dashboard.orientation import IN_SHORT, NEUROLOGICAL, RADIOLOGICAL
@@ -68,7 +69,7 @@ class AttributionPanel:
             height=236,
             margin=0,
         )
-        self.caption = Div(
+        self.caption = LiveText(
             name="input-caption",
             text="",
             stylesheets=[styles.QUIET],

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from bokeh.models import Button, Column, ColumnDataSource, Div, HoverTool, Range1d, Row
+from bokeh.models import Button, Column, ColumnDataSource, HoverTool, Range1d, Row
 from bokeh.palettes import Colorblind
 from bokeh.plotting import figure
 
 from dashboard import palettes, styles
 from dashboard.answers import Answers
+from dashboard.live_text import LiveText
 from dashboard.method_card import MethodCard
 from dashboard.orientation import SIDES, as_drawn, letters
 from dashboard.overlay import Lens
@@ -60,21 +61,21 @@ class CheckView:
         self._thumbnails: dict[int, tuple[np.ndarray, str]] = {}  # by the map's identity
         self.start = Button(name="check-start", label="Check again", width=104, margin=0)
         self.stop = Button(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
-        self.state = Div(
+        self.state = LiveText(
             name="check-state",
             text="",
             stylesheets=[styles.QUIET],
             margin=(6, 0, 0, 14),
             sizing_mode="stretch_width",
         )
-        self.table = Div(
+        self.table = LiveText(
             name="check-table",
             text="",
             stylesheets=[styles.CHECK],
             sizing_mode="stretch_width",
             margin=(10, 8, 0, 0),
         )
-        self.strips = Div(
+        self.strips = LiveText(
             name="check-strips",
             text="",
             stylesheets=[styles.CHECK],

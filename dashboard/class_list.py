@@ -11,6 +11,7 @@ from bokeh.models import AutocompleteInput, Column, Div, InlineStyleSheet, Radio
 from dashboard import sayings, styles
 from dashboard.answers import Answers
 from dashboard.inputs import Input
+from dashboard.live_text import LiveText
 from dashboard.sayings import Saying
 from dashboard.workspace import Workspace
 from vislib.attribution import Target
@@ -357,13 +358,13 @@ class ClassList:
         self.against.visible = network.layers[LOGITS].channels > 1
 
 
-def _line(name: str, sheet: str, margin: tuple[int, int, int, int]) -> Div:
-    return Div(
+def _line(name: str, sheet: str, margin: tuple[int, int, int, int]) -> LiveText:
+    return LiveText(
         name=name, text="", stylesheets=[sheet], sizing_mode="stretch_width", margin=margin, visible=False
     )
 
 
-def _say(line: Div, text: str) -> None:
+def _say(line: LiveText, text: str) -> None:
     """Put words into a line, which takes no room where there are none."""
     if line.text != text:
         line.update(text=text, visible=bool(text))

@@ -8,7 +8,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     DataTable,
-    Div,
     HTMLTemplateFormatter,
     NumberFormatter,
     StringFormatter,
@@ -16,6 +15,7 @@ from bokeh.models import (
 )
 
 from dashboard import numbers, styles
+from dashboard.live_text import LiveText
 from dashboard.places import own_voxel
 from dashboard.tables import keep_drawn
 from vislib.clusters import Cluster, Place
@@ -72,7 +72,7 @@ class ClusterTable:
             disabled=True,
             margin=0,
         )
-        self.said = Div(
+        self.said = LiveText(
             name="volume-clusters-said",
             text="",
             stylesheets=[styles.QUIET],

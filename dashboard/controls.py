@@ -4,9 +4,10 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from bokeh.models import Button, Column, Div, GridBox, NumericInput, Row, Select, Spinner, UIElement
+from bokeh.models import Button, Column, GridBox, NumericInput, Row, Select, Spinner, UIElement
 
 from dashboard import styles
+from dashboard.live_text import LiveText
 from dashboard.parameter_input import parameter_input
 from dashboard.pictured import about_size, short
 from dashboard.run import Run
@@ -67,7 +68,7 @@ class Controls:
             width=82,
             margin=0,
         )
-        self.about = Div(
+        self.about = LiveText(
             name="preset-about",
             text="",
             stylesheets=[styles.QUIET],
@@ -88,7 +89,7 @@ class Controls:
         self.draws = Spinner(
             name="search-draws", value=16, low=2, high=64, step=1, mode="int", width=60, margin=(0, 0, 0, 6)
         )
-        self.hint = Div(
+        self.hint = LiveText(
             name="settings-hint",
             text="",
             stylesheets=[styles.QUIET],

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from bokeh.document import Document
-from bokeh.models import Button, Column, ColumnDataSource, Div, Row, Select
+from bokeh.models import Button, Column, ColumnDataSource, Row, Select
 
 from dashboard import styles
 from dashboard.canvas import Mosaic
 from dashboard.cells import Cell, called, columns, compose
+from dashboard.live_text import LiveText
 from dashboard.pump import FramePump
 from dashboard.services import Services
 from dashboard.workspace import PAGE_SIZES, SORTS, Workspace
@@ -41,7 +42,7 @@ class Grid:
         self.next = Button(
             name="page-next", label="›", width=32, margin=(0, 12, 0, 4), stylesheets=[styles.ICON_BUTTON]
         )
-        self.place = Div(
+        self.place = LiveText(
             name="page-place", text="", stylesheets=[styles.QUIET], margin=(5, 0, 0, 0), width=172
         )
         self.size = Select(

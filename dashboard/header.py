@@ -5,10 +5,11 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-from bokeh.models import Button, CustomJS, Div, Row, Select, UIElement
+from bokeh.models import Button, CustomJS, Row, Select, UIElement
 
 from dashboard import sayings, styles
 from dashboard.later import later
+from dashboard.live_text import LiveText
 from dashboard.pictured import QUICK
 from dashboard.services import Services
 from dashboard.workspace import Workspace
@@ -33,14 +34,14 @@ class Header:
             stylesheets=[styles.INLINE],
             margin=(0, 14, 0, 0),
         )
-        self.about = Div(
+        self.about = LiveText(
             name="network-about",
             text="",
             stylesheets=[styles.ONE_LINE],
             sizing_mode="stretch_width",
             margin=0,
         )
-        self.device = Div(
+        self.device = LiveText(
             name="device", text=services.device_text, stylesheets=[styles.QUIET], margin=(0, 12, 0, 12)
         )
         self.theme = Button(
@@ -150,7 +151,7 @@ class Notice:
 
     def __init__(self, workspace: Workspace) -> None:
         self._sentences: list[str] = []
-        self.text = Div(
+        self.text = LiveText(
             name="notice", text="", sizing_mode="stretch_width", margin=0, stylesheets=[styles.NOTICE]
         )
         self.text.html_attributes = {"role": "alert"}

@@ -2,10 +2,9 @@
 
 from html import escape
 
-from bokeh.models import Div
-
 from dashboard import styles
 from dashboard.familiar import Familiar
+from dashboard.live_text import LiveText
 from dashboard.workspace import Workspace
 
 
@@ -14,7 +13,7 @@ class InputWarning:
 
     def __init__(self, name: str, familiar: Familiar, workspace: Workspace) -> None:
         self._familiar, self._workspace = familiar, workspace
-        self.root = Div(
+        self.root = LiveText(
             name=name,
             text="",
             visible=False,

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import IO
 
-from bokeh.models import Column, Div
+from bokeh.models import Column
 
 from dashboard import styles
 from dashboard.later import attempt, later
+from dashboard.live_text import LiveText
 from dashboard.scans import Scan
 from dashboard.services import Services
 from dashboard.upload import Upload, shown_name
@@ -37,7 +38,7 @@ class LabelInput:
             width=110,
             margin=(4, 0, 0, 0),
         )
-        self.said = Div(
+        self.said = LiveText(
             name="labels-said",
             text="",
             stylesheets=[styles.QUIET],

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from html import escape
 
 import numpy as np
-from bokeh.models import Button, Column, Div, Dropdown, Row, Toggle
+from bokeh.models import Button, Column, Dropdown, Row, Toggle
 
 from dashboard import styles
 from dashboard.answers import Answer, Answers, Question
+from dashboard.live_text import LiveText
 from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
 from dashboard.sayings import score_words
@@ -66,7 +67,7 @@ class MethodCard:
             sizing_mode="stretch_both",
             margin=(6, 0, 4, 0),
         )
-        self.foot = Div(
+        self.foot = LiveText(
             name=f"{name}-foot", text="", stylesheets=[styles.FOOT], sizing_mode="stretch_width", margin=0
         )
         self.colours = Toggle(

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from bokeh.models import Checkbox, Column, Div, NumericInput, Row, Select
+from bokeh.models import Checkbox, Column, NumericInput, Row, Select
 
 from dashboard import styles
+from dashboard.live_text import LiveText
 from vislib.errors import ImageError
 from vislib.preparation import SCALINGS, STORED, Preparation
 from vislib.volumes import Volume
@@ -54,7 +55,7 @@ class PreparationInput:
         self.brain = Checkbox(
             name="preparation-brain", label="only inside the brain", active=False, margin=(7, 0, 0, 0)
         )
-        self.words = Div(
+        self.words = LiveText(
             name="preparation-words",
             text="",
             stylesheets=[styles.QUIET],

@@ -5,6 +5,7 @@ from html import escape
 from bokeh.models import Column, Div, RadioButtonGroup
 
 from dashboard import styles
+from dashboard.live_text import LiveText
 from dashboard.workspace import Workspace
 from vislib.network import Layer, Network
 
@@ -32,7 +33,7 @@ class Rail:
             stylesheets=[styles.RAIL],
             margin=0,
         )
-        self.notes = Div(
+        self.notes = LiveText(
             name="network-notes",
             text="",
             visible=False,

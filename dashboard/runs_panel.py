@@ -10,7 +10,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     DataTable,
-    Div,
     HTMLTemplateFormatter,
     Row,
     StringFormatter,
@@ -19,6 +18,7 @@ from bokeh.models import (
 )
 
 from dashboard import styles
+from dashboard.live_text import LiveText
 from dashboard.services import Services
 from dashboard.tables import keep_drawn
 from dashboard.workspace import Workspace
@@ -116,13 +116,15 @@ class RunsPanel:
         self.title = TextInput(name="run-title", placeholder="a new title", width=220)
         self.rename = Button(name="run-rename", label="Rename", width=80)
         self.delete = Button(name="run-delete", label="Delete …", width=80)
-        self.question = Div(name="run-delete-question", text="", margin=(10, 4, 0, 10))
+        self.question = LiveText(name="run-delete-question", text="", margin=(10, 4, 0, 10))
         self.confirm = Button(
             name="run-delete-confirm", label="Delete for good", button_type="danger", width=120
         )
         self.keep = Button(name="run-delete-keep", label="Keep", width=70)
         self.asking = Row(self.question, self.confirm, self.keep, visible=False)
-        self.empty = Div(name="runs-empty", text=_EMPTY, stylesheets=[styles.QUIET], margin=(24, 4, 0, 6))
+        self.empty = LiveText(
+            name="runs-empty", text=_EMPTY, stylesheets=[styles.QUIET], margin=(24, 4, 0, 6)
+        )
         self.tools = Row(self.open, self.resume, self.title, self.rename, self.delete, self.asking)
         self.root = Column(
             self.tools, self.empty, self.table, sizing_mode="stretch_both", margin=(8, 0, 0, 0)

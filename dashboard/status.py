@@ -5,6 +5,7 @@ from html import escape
 from bokeh.models import Div, Row
 
 from dashboard import styles
+from dashboard.live_text import LiveText
 from dashboard.numbers import duration
 from dashboard.run import QUICK, Run
 from dashboard.services import Services
@@ -74,10 +75,10 @@ class Status:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self.line = Div(
+        self.line = LiveText(
             name="status", text="Opening …", sizing_mode="stretch_width", margin=0, stylesheets=[styles.QUIET]
         )
-        self.jobs = Div(name="jobs", text="", margin=0, stylesheets=[styles.QUIET])
+        self.jobs = LiveText(name="jobs", text="", margin=0, stylesheets=[styles.QUIET])
         keys = Div(text=_KEYS, margin=(0, 24, 0, 24), stylesheets=[styles.QUIET])
         self.root = Row(self.line, keys, self.jobs, name="status_bar", sizing_mode="stretch_width")
 

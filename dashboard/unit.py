@@ -11,7 +11,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     CustomJS,
-    Div,
     Range1d,
     Row,
     Select,
@@ -24,6 +23,7 @@ from bokeh.plotting import figure
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
+from dashboard.live_text import LiveText
 from dashboard.numbers import words
 from dashboard.pictured import objective_of
 from dashboard.run import Run
@@ -63,7 +63,7 @@ class UnitView:
         self._radiological = True
         self._at: tuple[int, ...] | None = None  # the voxel through which a volume is cut
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width"}
-        self.title = Div(
+        self.title = LiveText(
             name="unit-title", text="", stylesheets=[styles.QUIET], margin=(2, 0, 4, 0), **stretch
         )
         self.film = UnitFilm(name="unit-image", sizing_mode="stretch_both", min_height=180, margin=0)

@@ -12,6 +12,7 @@ from dashboard.input_warning import InputWarning
 from dashboard.inputs import Inputs
 from dashboard.label_input import LabelInput
 from dashboard.later import attempt, later
+from dashboard.live_text import LiveText
 from dashboard.map_places import MapPlaces
 from dashboard.method_chooser import MethodChooser
 from dashboard.scans import Scan
@@ -82,7 +83,7 @@ class VolumeMap:
             stylesheets=[styles.FIELD],
             margin=(0, 0, 6, 0),
         )
-        self.says = Div(
+        self.says = LiveText(
             name="volume-says",
             text="",
             stylesheets=[styles.QUIET],
@@ -91,7 +92,7 @@ class VolumeMap:
         )
         self.warning = InputWarning("volume-warning", self._services.familiar, self._workspace)
         self.chooser.method.title = "asked by"
-        self.foot = Div(
+        self.foot = LiveText(
             name="volume-map-foot",
             text="",
             stylesheets=[styles.QUIET],

@@ -11,6 +11,7 @@ from dashboard.class_list import ClassList
 from dashboard.input_bar import InputBar
 from dashboard.inputs import place_of
 from dashboard.later import attempt, later
+from dashboard.live_text import LiveText
 from dashboard.orientation import NEUROLOGICAL, RADIOLOGICAL
 from dashboard.place_input import PlaceInput
 from dashboard.places import OwnAxes
@@ -81,7 +82,7 @@ class VolumePanel:
         def heading(text: str) -> Div:
             return Div(text=text, stylesheets=[styles.HEADING], margin=(14, 0, 6, 0))
 
-        self.facts = Div(
+        self.facts = LiveText(
             name="volume-facts",
             text="",
             stylesheets=[styles.QUIET],

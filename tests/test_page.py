@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -393,12 +392,29 @@ def _assert_apart(page: Visit, names: list[str]) -> None:
                 assert apart or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"], (one, other)
 
 
+def test_an_ascent_does_not_lay_out_the_page(opened: Visit) -> None:
+    climb(opened, 6)
+    opened.page.evaluate(
+        """() => {
+          window.layouts = 0
+          for (const root of Bokeh.index) {
+            if (root.compute_layout == null) continue  // a menu, no part of the page
+            const compute = root.compute_layout.bind(root)
+            root.compute_layout = () => { window.layouts += 1; compute() }
+          }
+        }"""
+    )
+    before = opened.get("feature-mosaic", "ack")
+    opened.until("m('feature-mosaic').ack >= arg", before + 20)
+    # The line at the foot of the page grows with its numbers.
+    assert opened.page.evaluate("window.layouts") <= 5
+
+
 def test_changing_things_never_blocks_the_page(opened: Visit) -> None:
     climb(opened, 5)
-    started = time.monotonic()
     for active in (0, 1, 2, 1, 0):
         opened.set("layer-list", "active", active)
     opened.state("units of 0")
-    assert time.monotonic() - started < 10
+    assert "climbing" in opened.text("jobs")  # nothing waited for the long run's end
     opened.set("layer-list", "active", 1)
     opened.live()

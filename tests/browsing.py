@@ -26,6 +26,15 @@ WAIT = 60_000  # ms: two busy cores may need as long
 IDLE = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((one) => one.is_idle)"
 # Until what is asked for in this frame has been painted.
 FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# Count in `window.layouts` how often Bokeh lays the page out from now on.
+COUNT_LAYOUTS = """() => {
+  window.layouts = 0
+  for (const root of Bokeh.index) {
+    if (root.compute_layout == null) continue  // a menu, no part of the page
+    const compute = root.compute_layout.bind(root)
+    root.compute_layout = () => { window.layouts += 1; compute() }
+  }
+}"""
 # Every view of a model, found from the roots down.
 VIEW = """(name) => {
   const model = Bokeh.documents[0].get_model_by_name(name)

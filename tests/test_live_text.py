@@ -2,7 +2,7 @@
 
 import pytest
 from bokeh.models import Column, Div
-from browsing import FRAME, chromium
+from browsing import COUNT_LAYOUTS, FRAME, chromium
 
 from dashboard.live_text import LiveText
 
@@ -25,13 +25,7 @@ def opened(browser):
 
     with browser.open(build) as (page, served):
         page.evaluate(FRAME)
-        page.evaluate(
-            """() => {
-              window.layouts = 0
-              const root = view_of("root"), compute = root.compute_layout.bind(root)
-              root.compute_layout = () => { layouts += 1; compute() }
-            }"""
-        )
+        page.evaluate(COUNT_LAYOUTS)
         yield page, served, served.made[-1]
 
 

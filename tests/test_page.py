@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import COUNT_LAYOUTS
 from dashboards import ROOT, Dashboard, Visit, card, serve, visit
 from PIL import Image
 from playwright.sync_api import Browser
@@ -392,23 +393,9 @@ def _assert_apart(page: Visit, names: list[str]) -> None:
                 assert apart or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"], (one, other)
 
 
-def count_layouts(page: Visit) -> None:
-    """Count in `window.layouts` how often Bokeh lays the page out from now on."""
-    page.page.evaluate(
-        """() => {
-          window.layouts = 0
-          for (const root of Bokeh.index) {
-            if (root.compute_layout == null) continue  // a menu, no part of the page
-            const compute = root.compute_layout.bind(root)
-            root.compute_layout = () => { window.layouts += 1; compute() }
-          }
-        }"""
-    )
-
-
 def test_an_ascent_neither_lays_out_nor_blocks_the_page(opened: Visit) -> None:
     climb(opened, 5)
-    count_layouts(opened)
+    opened.page.evaluate(COUNT_LAYOUTS)
     before = opened.get("feature-mosaic", "ack")
     opened.until("m('feature-mosaic').ack >= arg", before + 20)
     # Words change with every frame; that they grow now and then lays out.

@@ -95,6 +95,7 @@ class Controls:
             stylesheets=[styles.QUIET],
             margin=(4, 0, 0, 0),
             sizing_mode="stretch_width",
+            visible=False,
         )
         self.root = Column(
             Row(self.start, self.pause, self.stop, self.search, self.draws, margin=0),

@@ -78,6 +78,7 @@ def test_every_listed_name_is_there(opened: Visit) -> None:
 
 def test_filters_take_shape_without_a_click(opened: Visit) -> None:
     assert opened.column("feature-source", "unit") == list(range(16))
+    assert not opened.get("settings-hint", "visible")  # nothing is said: nothing takes room
     assert set(
         opened.page.evaluate("Object.keys(Bokeh.documents[0].get_model_by_name('feature-source').data)")
     ) >= {

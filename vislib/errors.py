@@ -27,3 +27,14 @@ class StoreError(VislibError):
 
 class ImageError(VislibError):
     """A picture or volume that cannot be read or written."""
+
+
+# What torch's allocator on a CPU and the libraries beneath it say in a bare RuntimeError.
+_RAN_OUT = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether there was too little memory; torch, which is not imported for that, has an error of its own."""
+    text = str(error)
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or (isinstance(error, RuntimeError) and any(part in text for part in _RAN_OUT))

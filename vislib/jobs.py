@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from vislib.errors import VislibError
+from vislib.errors import VislibError, out_of_memory
 from vislib.frames import History
 from vislib.turns import ASIDE, Turn
 
@@ -368,10 +368,7 @@ def sentence(error: BaseException) -> str:
         return str(error)
     text = " ".join(str(error).split())
     kind = type(error).__name__
-    # torch's allocator on the CPU, and libraries beneath it, raise a bare RuntimeError; torch is not imported
-    # here only to ask for its type
-    ran_out = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or any(part in text for part in ran_out):
+    if out_of_memory(error):
         return "The memory of this machine ran out: choose fewer units or a smaller image."
     return f"{kind}: {text[:300]}" if text else f"{kind} was raised without a message."
 

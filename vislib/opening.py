@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vislib import remarks
-from vislib.errors import NetworkError, VislibError
+from vislib.errors import NetworkError, VislibError, out_of_memory
 from vislib.head import Head
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
 from vislib.output import (
@@ -25,7 +25,7 @@ from vislib.output import (
     understand,
 )
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
-from vislib.running import out_of_memory, run
+from vislib.running import run
 from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness, uses_python_random
 from vislib.tokens import Tokens, find_tokens
 

@@ -3,10 +3,9 @@
 import traceback
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from vislib.errors import NetworkError, VislibError
+from vislib.errors import NetworkError, VislibError, out_of_memory
 
 
 def run(module: nn.Module, prepared: Tensor, name: str, input_shape: tuple[int, ...]) -> Any:
@@ -19,11 +18,6 @@ def run(module: nn.Module, prepared: Tensor, name: str, input_shape: tuple[int, 
         if out_of_memory(error):
             raise NetworkError(_out_of_memory(prepared, name)) from error
         raise NetworkError(_failure(module, prepared, name, input_shape, error)) from error
-
-
-def out_of_memory(error: BaseException | None) -> bool:
-    """Whether there was too little memory; on a CPU torch says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _out_of_memory(prepared: Tensor, name: str) -> str:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from vislib.ascent.kernels import FastKernels
 from vislib.ascent.objectives import IMAGE, ImageKey, Objective, resolve_position
-from vislib.errors import AscentError
+from vislib.errors import AscentError, out_of_memory
 from vislib.network import Network
 from vislib.relu import relu_rule
-from vislib.running import out_of_memory
 
 PRECISIONS = ("exact", "fast")
 # Pixels (channels not counted) that go through the network at once; larger parts fall out of a CPU's caches.

@@ -258,3 +258,23 @@ def test_blocks_cover_a_grid_once():
         finally:
             volume_values.AT_ONCE = before
         assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["as the standard says", "nothing behind the header"])
+@pytest.mark.parametrize("offset", [0, 100, 348, 351])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_voxels_that_begin_inside_the_header_are_found_and_that_is_said(tmp_path, kind, offset, bare):
+    data = values((4, 5, 6), seed=3).astype(np.int16)
+    whole = nifti(data, kind=kind, vox_offset=offset)
+    length = kind.header_class.sizeof_hdr
+    if bare:
+        whole = whole[:length] + whole[length + 4 :]
+    elif offset == length:  # the header is right about a file that goes on behind it
+        data = np.frombuffer(whole[length : length + data.nbytes], np.int16).reshape(data.shape, order="F")
+    path = tmp_path / "one.nii"
+    path.write_bytes(whole)
+    volume = read_volume(path)
+    assert np.array_equal(np.asarray(volume.data), data)
+    start = length if bare or offset == length else length + 4
+    words = f"Its header says that voxels begin at byte {offset}; they were read from byte {start}."
+    assert (words in volume.notes) == (start != offset)

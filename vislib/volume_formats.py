@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -79,24 +80,42 @@ def _nifti(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) ->
     kinds = (nib.Nifti1Header, nib.nifti1.Nifti1PairHeader), (nib.Nifti2Header, nib.nifti2.Nifti2PairHeader)
     header = kinds[two][pair](head[: 540 if two else 348], check=False)
     pixdim = header["pixdim"][1:4].astype(np.float32)
-    header.check_fix(_QUIET, 40)
     offset = int(header["vox_offset"])
+    if not pair and 0 < offset < header.single_vox_offset:
+        header["vox_offset"] = 0  # nibabel refuses what is said in a note here
+    header.check_fix(_QUIET, 40)
     if pair:
         stream, room = _voxels_of(opened)
-    elif offset >= 0:
-        offset = max(offset, header.sizeof_hdr)
-    shape, times = check_promise(header.get_data_shape(), header.get_data_dtype(), offset, room, opened.name)
+    first = offset if pair else _first_voxel(header, offset, room)
+    shape, times = check_promise(header.get_data_shape(), header.get_data_dtype(), first, room, opened.name)
     own = nib.Nifti1Header(endianness="<")
     own.set_data_dtype(np.float32)
     own.set_data_shape(shape if times > 1 else header.get_data_shape())
     for field in _GEOMETRY:
         own[field] = header[field]
     placement, notes = place(own, pixdim)
+    if first != offset:
+        notes = (
+            *notes,
+            f"Its header says that voxels begin at byte {offset}; they were read from byte {first}.",
+        )
     check_affine(np.asarray(own.get_best_affine(), np.float64), opened.name, placement.mm)
-    labels = {} if pair else _labels(stream, header.sizeof_hdr, offset)
+    labels = {} if pair else _labels(stream, header.sizeof_hdr, first)
     return replace(
-        _source(header, offset, stream, shape, times, own, notes), placement=placement, labels=labels
+        _source(header, first, stream, shape, times, own, notes), placement=placement, labels=labels
     )
+
+
+def _first_voxel(header: nib.Nifti1Header, offset: int, room: int) -> int:
+    """Where the voxels of a single file begin, also where its header names a byte of the header or none.
+
+    The standard has four bytes behind the header before them, which some writers leave out.
+    """
+    if not 0 <= offset < header.single_vox_offset:
+        return offset
+    size = math.prod(int(n) for n in header.get_data_shape()) * header.get_data_dtype().itemsize
+    bare = header.sizeof_hdr + size == room
+    return int(header.sizeof_hdr if bare or offset == header.sizeof_hdr else header.single_vox_offset)
 
 
 def _labels(stream: io.BufferedIOBase, start: int, end: int) -> dict[int, Label]:

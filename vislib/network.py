@@ -50,7 +50,8 @@ class Network:
     `module` is a frozen copy in eval mode. Images are [0, 1], colours RGB; `standardisation` is the network's own
     first step and happens here alone; `mean` is the colour that it makes 0, in the images' own units. Images may
     have another spatial size than `input_shape` where the module allows it. A module that its network calls
-    several times counts with its first call.
+    several times counts with its first call. `mixes`: what else is in a batch changes the module's answer to an
+    image, so that each is computed alone.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Network:
         opened = start.opened(head, output, unit)
         self.head, self.output, self.layout = opened.head, opened.output, opened.layout
         self.cautions, self.notes, self.tokens = opened.cautions, opened.notes, opened.tokens
-        self._paired = opened.paired
+        self._paired, self.mixes = opened.paired, opened.together
         self.layers: Mapping[str, Layer] = MappingProxyType(opened.layers)
         self._aliases = opened.aliases
         # What opening it took of this thread's time: a few forward passes.
@@ -256,6 +257,9 @@ class Network:
         asked = {name: self.layer(name) for name in layers}
         if not asked:
             return {}
+        if self.mixes and len(images) > 1 and not through:
+            rows = [self.activations(images[row : row + 1], asked) for row in range(len(images))]
+            return {name: torch.cat([row[name] for row in rows]) for name in asked}
         paired = self._paired and len(images) == 1
         prepared = self._prepare(images.expand(2, *images.shape[1:]) if paired else images)
         patches = {

@@ -49,6 +49,7 @@ class Opened:
     tokens: Tokens | None
     cautions: tuple[str, ...]  # that belong to every answer
     paired: bool  # an image alone must be run beside a copy of itself
+    together: bool  # what else is in a batch changes the answer to an image
     notes: tuple[str, ...]  # that a reader must know of the network
 
 
@@ -68,7 +69,7 @@ class Opening:
         self._name, self._module, self._input_shape = name, module, input_shape
         self._prepare, self._labelled = prepare, labelled
         self._layout = fast_layout(len(input_shape) - 1)
-        self._steady = Steadiness((), False)
+        self._steady = Steadiness((), False, False)
         self._output = Output()
         self._wrong_back = False  # whether gradients are wrong in the fast layout
 

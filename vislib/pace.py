@@ -102,9 +102,10 @@ def threads(device: torch.device) -> int:
 def rows_at_once(network: Network, spatial: Sequence[int], most: int, *, gradients: bool = False) -> int:
     """Images of this size, `most` at the most, that go through the network in a turn, with their gradients or without.
 
-    What one takes is measured once for each network and size, on random images and to the logits.
+    What one takes is measured once for each network and size, on random images and to the logits. One, where the
+    answer to an image depends on what else is in the batch.
     """
-    if most <= 1:
+    if most <= 1 or network.mixes:
         return 1
     key = "gradient" if gradients else "forward", tuple(spatial), torch.get_num_threads()
     cost = known(network, key)

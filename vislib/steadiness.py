@@ -24,7 +24,7 @@ _UNEQUAL = (
 )
 _TOGETHER = (
     "{name}'s answer to an image depends on what else is in the batch (by up to {share} of its largest value here), as "
-    "with a batch norm that is left in training mode. Rows that are computed together are not independent."
+    "with a batch norm that is left in training mode. Every image is computed alone here{beside}."
 )
 _DRAWS = (
     "{name} draws random numbers in evaluation mode. Its answers to equal images were equal in {trials} trials, but "
@@ -81,6 +81,7 @@ class Steadiness(NamedTuple):
 
     cautions: tuple[str, ...]
     paired: bool  # an image alone fails or loses its axis, so that it must be run beside a copy of itself
+    together: bool  # an answer depends on what else is in the batch, so that each image must be run alone
 
 
 def steadiness(
@@ -119,7 +120,7 @@ def steadiness(
         apart = _difference(expected, _rows(one, slice(1)))
         drawn = drawn or hidden
         if not apart and not drawn and not kept:
-            return Steadiness((), paired)
+            return Steadiness((), paired, False)
         between = 0.0
         for _ in range(_TRIALS if drawn else 1):
             numbers = RandomNumbers(images.device)
@@ -128,10 +129,11 @@ def steadiness(
     if between:
         sentence = _UNEQUAL.format(name=name, share=_share(max(apart, between)))
     elif apart:
-        sentence = _TOGETHER.format(name=name, share=_share(apart))
+        beside = ", beside a copy of itself" if paired else ""
+        sentence = _TOGETHER.format(name=name, share=_share(apart), beside=beside)
     else:
         sentence = _DRAWS.format(name=name, trials=_TRIALS) if drawn else ""
-    return Steadiness((sentence,) if sentence else (), paired)
+    return Steadiness((sentence,) if sentence else (), paired, bool(apart) and not between)
 
 
 class Belongings:

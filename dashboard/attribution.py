@@ -3,7 +3,7 @@
 from html import escape
 
 from bokeh.document import Document
-from bokeh.models import Button, Column, GridBox, RadioButtonGroup, Row
+from bokeh.models import Column, GridBox, RadioButtonGroup, Row
 
 from dashboard import styles
 from dashboard.answers import Answers
@@ -14,6 +14,7 @@ from dashboard.class_list import ClassList, caption
 from dashboard.input_warning import InputWarning
 from dashboard.later import attempt, later
 from dashboard.lens_controls import LensControls
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.map_files import TYPES, build, look_of
 from dashboard.method_card import FILES, MethodCard
@@ -76,7 +77,7 @@ class AttributionPanel:
             sizing_mode="stretch_width",
             margin=(6, 0, 0, 0),
         )
-        self.orientation = Button(
+        self.orientation = LiveButton(
             name="orientation",
             label=IN_SHORT[self._workspace.radiological],
             visible=False,
@@ -89,7 +90,7 @@ class AttributionPanel:
         self.view = RadioButtonGroup(
             name="attribution-view", labels=["Maps", "Check"], active=0, margin=(14, 16, 0, 0)
         )
-        self.add = Button(
+        self.add = LiveButton(
             name="method-add", label="Add a method", sizing_mode="stretch_width", margin=(12, 0, 8, 0)
         )
         self.grid = GridBox(name="method-grid", children=[], spacing=8, sizing_mode="stretch_both", margin=0)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from bokeh.models import Button, Column, ColumnDataSource, HoverTool, Range1d, Row
+from bokeh.models import Column, ColumnDataSource, HoverTool, Range1d, Row
 from bokeh.palettes import Colorblind
 from bokeh.plotting import figure
 
 from dashboard import palettes, styles
 from dashboard.answers import Answers
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.method_card import MethodCard
 from dashboard.orientation import SIDES, as_drawn, letters
@@ -59,8 +60,8 @@ class CheckView:
         self._plane = ""  # of the slices that its maps are drawn as; "" where they are none
         self._methods: list[Settings] = []  # of what was found
         self._thumbnails: dict[int, tuple[np.ndarray, str]] = {}  # by the map's identity
-        self.start = Button(name="check-start", label="Check again", width=104, margin=0)
-        self.stop = Button(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
+        self.start = LiveButton(name="check-start", label="Check again", width=104, margin=0)
+        self.stop = LiveButton(name="check-stop", label="Stop", width=70, margin=(0, 0, 0, 6), disabled=True)
         self.state = LiveText(
             name="check-state",
             text="",

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 
 from bokeh.models import (
-    Button,
     Column,
     ColumnDataSource,
     DataTable,
@@ -15,6 +14,7 @@ from bokeh.models import (
 )
 
 from dashboard import numbers, styles
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.places import own_voxel
 from dashboard.tables import keep_drawn
@@ -65,7 +65,7 @@ class ClusterTable:
         self._jump = jump
         self._maximum: Place | None = None
         self._peaks: list[Place] = []
-        self.maximum = Button(
+        self.maximum = LiveButton(
             name="volume-maximum",
             label="Jump to the maximum",
             sizing_mode="stretch_width",

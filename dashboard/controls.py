@@ -4,9 +4,10 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from bokeh.models import Button, Column, GridBox, NumericInput, Row, Select, Spinner, UIElement
+from bokeh.models import Column, GridBox, NumericInput, Row, Select, Spinner, UIElement
 
 from dashboard import styles
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.parameter_input import parameter_input
 from dashboard.pictured import about_size, short
@@ -82,10 +83,12 @@ class Controls:
             sizing_mode="stretch_width",
             margin=(0, 4, 4, 0),
         )
-        self.start = Button(name="start", label="Start", button_type="primary", width=92, margin=(0, 6, 0, 0))
-        self.pause = Button(name="pause", label="Pause", width=82, margin=(0, 6, 0, 0))
-        self.stop = Button(name="stop", label="Stop", width=70, margin=(0, 14, 0, 0))
-        self.search = Button(name="random-search", label="Random search", width=120, margin=0)
+        self.start = LiveButton(
+            name="start", label="Start", button_type="primary", width=92, margin=(0, 6, 0, 0)
+        )
+        self.pause = LiveButton(name="pause", label="Pause", width=82, margin=(0, 6, 0, 0))
+        self.stop = LiveButton(name="stop", label="Stop", width=70, margin=(0, 14, 0, 0))
+        self.search = LiveButton(name="random-search", label="Random search", width=120, margin=0)
         self.draws = Spinner(
             name="search-draws", value=16, low=2, high=64, step=1, mode="int", width=60, margin=(0, 0, 0, 6)
         )

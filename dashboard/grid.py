@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from bokeh.document import Document
-from bokeh.models import Button, Column, ColumnDataSource, Row, Select
+from bokeh.models import Column, ColumnDataSource, Row, Select
 
 from dashboard import styles
 from dashboard.canvas import Mosaic
 from dashboard.cells import Cell, called, columns, compose
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.pump import FramePump
 from dashboard.services import Services
@@ -36,10 +37,10 @@ class Grid:
             name="feature-mosaic", source=self.source, sizing_mode="stretch_both", margin=(8, 0, 0, 0)
         )
         self.pump = FramePump(document, self.mosaic, services.painter, in_flight=3)
-        self.previous = Button(
+        self.previous = LiveButton(
             name="page-previous", label="‹", width=32, margin=(0, 4, 0, 0), stylesheets=[styles.ICON_BUTTON]
         )
-        self.next = Button(
+        self.next = LiveButton(
             name="page-next", label="›", width=32, margin=(0, 12, 0, 4), stylesheets=[styles.ICON_BUTTON]
         )
         self.place = LiveText(

@@ -5,10 +5,11 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-from bokeh.models import Button, CustomJS, Row, Select, UIElement
+from bokeh.models import CustomJS, Row, Select, UIElement
 
 from dashboard import sayings, styles
 from dashboard.later import later
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.pictured import QUICK
 from dashboard.services import Services
@@ -44,7 +45,7 @@ class Header:
         self.device = LiveText(
             name="device", text=services.device_text, stylesheets=[styles.QUIET], margin=(0, 12, 0, 12)
         )
-        self.theme = Button(
+        self.theme = LiveButton(
             name="theme-toggle",
             label="◐",
             width=34,
@@ -155,7 +156,7 @@ class Notice:
             name="notice", text="", sizing_mode="stretch_width", margin=0, stylesheets=[styles.NOTICE]
         )
         self.text.html_attributes = {"role": "alert"}
-        self.close = Button(
+        self.close = LiveButton(
             label="✕", name="notice-close", width=32, margin=(0, 0, 0, 6), stylesheets=[styles.ICON_BUTTON]
         )
         self.close.html_attributes = {"title": "Dismiss"}

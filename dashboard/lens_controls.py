@@ -1,8 +1,9 @@
 """How the maps are shown: opacity, threshold, palettes, raw or smooth; all of it drawn by the browser alone."""
 
-from bokeh.models import Button, CustomJS, Row, Select, Slider, Toggle
+from bokeh.models import CustomJS, Row, Select, Slider, Toggle
 
 from dashboard import palettes, styles
+from dashboard.live_button import LiveButton
 from dashboard.overlay import Lens
 
 
@@ -57,7 +58,7 @@ class LensControls:
         self.smooth = toggle("smooth", "smooth", "Interpolated to the input; off: the map's own pixels", True)
         self.by_value = toggle("alpha_by_value", "fade", "Weak values are less opaque", lens.alpha_by_value)
         self.picture = toggle("show_picture", "input", "Show the input under the maps", True)
-        self.reset = Button(
+        self.reset = LiveButton(
             name="lens-reset",
             label="1:1",
             margin=(16, 0, 0, 0),

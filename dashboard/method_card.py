@@ -4,10 +4,11 @@ from collections.abc import Callable
 from html import escape
 
 import numpy as np
-from bokeh.models import Button, Column, Dropdown, Row, Toggle
+from bokeh.models import Column, Dropdown, Row, Toggle
 
 from dashboard import styles
 from dashboard.answers import Answer, Answers, Question
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.method_chooser import MethodChooser
 from dashboard.overlay import Lens, Overlay
@@ -57,7 +58,7 @@ class MethodCard:
         self.files = Dropdown(
             name=f"{name}-export", label="⤓", menu=[*FILES], html_attributes={"title": "Save"}, **small
         )
-        self.remove = Button(
+        self.remove = LiveButton(
             name=f"{name}-remove", label="✕", html_attributes={"title": "Remove this method"}, **small
         )
         self.overlay = Overlay(
@@ -77,7 +78,7 @@ class MethodCard:
             html_attributes={"title": "The gradient's own colours"},
             **small,
         )
-        self.stop = Button(name=f"{name}-stop", label="Stop", visible=False, **small)
+        self.stop = LiveButton(name=f"{name}-stop", label="Stop", visible=False, **small)
         head = Row(
             self.chooser.method,
             self.chooser.gear,

@@ -6,7 +6,6 @@ from datetime import datetime
 from html import escape
 
 from bokeh.models import (
-    Button,
     Column,
     ColumnDataSource,
     DataTable,
@@ -18,6 +17,7 @@ from bokeh.models import (
 )
 
 from dashboard import styles
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.services import Services
 from dashboard.tables import keep_drawn
@@ -25,6 +25,7 @@ from dashboard.workspace import Workspace
 from vislib import display
 from vislib.errors import StoreError
 from vislib.store import RunSummary
+from vislib.words import counted
 
 _COLUMNS = (
     "thumbnail",
@@ -46,7 +47,6 @@ def row(summary: RunSummary, state: str | None = None) -> dict[str, str]:
     """What the table shows of a run; `state` where this process knows better than the store."""
     data = display.viewable(summary.thumbnail) if summary.thumbnail else b""
     picture = f"data:{display.mime(data)};base64,{base64.b64encode(data).decode()}" if data else ""
-    size = summary.size / 1e6
     return {
         "thumbnail": picture,
         "title": summary.title or f"{summary.layer} of {summary.network}",
@@ -57,9 +57,13 @@ def row(summary: RunSummary, state: str | None = None) -> dict[str, str]:
         "state": state or summary.state,
         "progress": f"{max(0, summary.step)} / {summary.steps}",
         "date": datetime.fromtimestamp(summary.created).strftime("%Y-%m-%d %H:%M"),
-        "size": f"{size:.1f} MB" if size >= 0.1 else f"{summary.size / 1e3:.0f} kB",
+        "size": _bytes(summary.size),
         "id": summary.id,
     }
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
 def _span(units: tuple[int, ...]) -> str:
@@ -111,24 +115,23 @@ class RunsPanel:
             sizing_mode="stretch_both",
             stylesheets=[_TABLE],
         )
-        self.open = Button(name="run-open", label="Open", button_type="primary", width=80)
-        self.resume = Button(name="run-resume", label="Resume", width=80)
+        self.open = LiveButton(name="run-open", label="Open", button_type="primary", width=80)
+        self.resume = LiveButton(name="run-resume", label="Resume", width=80)
         self.title = TextInput(name="run-title", placeholder="a new title", width=220)
-        self.rename = Button(name="run-rename", label="Rename", width=80)
-        self.delete = Button(name="run-delete", label="Delete …", width=80)
+        self.rename = LiveButton(name="run-rename", label="Rename", width=80)
+        self.delete = LiveButton(name="run-delete", label="Delete …", width=80)
         self.question = LiveText(name="run-delete-question", text="", margin=(10, 4, 0, 10))
-        self.confirm = Button(
+        self.confirm = LiveButton(
             name="run-delete-confirm", label="Delete for good", button_type="danger", width=120
         )
-        self.keep = Button(name="run-delete-keep", label="Keep", width=70)
+        self.keep = LiveButton(name="run-delete-keep", label="Keep", width=70)
         self.asking = Row(self.question, self.confirm, self.keep, visible=False)
-        self.empty = LiveText(
-            name="runs-empty", text=_EMPTY, stylesheets=[styles.QUIET], margin=(24, 4, 0, 6)
+        # Always a line: the table need not move, which would lay out the page when it is looked at first.
+        self.said = LiveText(
+            name="runs-said", text=_EMPTY, height=18, stylesheets=[styles.QUIET], margin=(8, 4, 6, 6)
         )
         self.tools = Row(self.open, self.resume, self.title, self.rename, self.delete, self.asking)
-        self.root = Column(
-            self.tools, self.empty, self.table, sizing_mode="stretch_both", margin=(8, 0, 0, 0)
-        )
+        self.root = Column(self.tools, self.said, self.table, sizing_mode="stretch_both", margin=(8, 0, 0, 0))
         self._wire()
         self._selected()
 
@@ -150,14 +153,15 @@ class RunsPanel:
 
     def update(self) -> None:
         """Read the store anew, keeping the selection on its run; sends nothing where nothing changed."""
-        rows = [row(summary, self._state(summary.id)) for summary in self._services.store.list()]
+        kept = self._services.store.list()
+        rows = [row(summary, self._state(summary.id)) for summary in kept]
         data = {name: [one[name] for one in rows] for name in _COLUMNS}
         if data != self.source.data:
             chosen = self.chosen()
             self.source.data = data
             self.source.selected.indices = [data["id"].index(chosen)] if chosen in data["id"] else []
-        self.empty.visible = not rows
-        self.table.visible = bool(rows)
+        runs = counted(len(rows), "stored run")
+        self.said.text = f"{runs}, {_bytes(sum(one.size for one in kept))} in all" if rows else _EMPTY
         self._selected(keep_question=True)
 
     def _state(self, run_id: str) -> str | None:

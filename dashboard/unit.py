@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
-    Button,
     Checkbox,
     Column,
     ColumnDataSource,
@@ -23,6 +22,7 @@ from bokeh.plotting import figure
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.numbers import words
 from dashboard.pictured import objective_of
@@ -89,7 +89,7 @@ class UnitView:
         )
         self.player = Player(name="player", film=self.film, slider=self.slider, toggle=self.play)
         self.jumps = {
-            key: Button(
+            key: LiveButton(
                 name=f"jump-{key}",
                 label=label,
                 margin=(0, 6, 0, 0),

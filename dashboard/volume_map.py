@@ -3,7 +3,7 @@
 import time
 from html import escape
 
-from bokeh.models import Button, Checkbox, Column, Div, Row, Select
+from bokeh.models import Checkbox, Column, Div, Row, Select
 
 from dashboard import styles
 from dashboard.answers import Answer, Answers
@@ -12,6 +12,7 @@ from dashboard.input_warning import InputWarning
 from dashboard.inputs import Inputs
 from dashboard.label_input import LabelInput
 from dashboard.later import attempt, later
+from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.map_places import MapPlaces
 from dashboard.method_chooser import MethodChooser
@@ -99,7 +100,9 @@ class VolumeMap:
             sizing_mode="stretch_width",
             margin=(6, 0, 0, 0),
         )
-        self.stop = Button(name="volume-map-stop", label=_STOP, visible=False, margin=(6, 0, 0, 0), width=90)
+        self.stop = LiveButton(
+            name="volume-map-stop", label=_STOP, visible=False, margin=(6, 0, 0, 0), width=90
+        )
         self.weighted = Checkbox(
             name="volume-weighted",
             label="weighted by each slice's P(class)",

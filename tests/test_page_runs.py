@@ -127,9 +127,12 @@ def test_a_run_is_opened_renamed_and_deleted_only_when_confirmed(browser: Browse
         page.press("run-delete-keep")
         page.page.wait_for_timeout(300)
         assert len(page.column("runs-source", "id")) == 1
+        assert re.fullmatch(r"1 stored run, [\d.]+ [kM]B in all", page.text("runs-said"))
         page.press("run-delete")
         page.press("run-delete-confirm")
-        page.until("m('runs-source').get_array('id').length == 0 && m('runs-empty').visible")
+        page.until(
+            "m('runs-source').get_array('id').length == 0 && m('runs-said').text.includes('No run is kept')"
+        )
 
 
 def test_a_run_of_other_weights_is_kept_but_not_opened_with_these(browser: Browser, tmp_path: Path) -> None:

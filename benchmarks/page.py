@@ -89,7 +89,7 @@ def _press(page: Page, name: str) -> None:
 def _climb_long(page: Page) -> None:
     """Have the page's units climb for longer than anything that is measured takes, on any machine."""
     page.evaluate(f"{MODEL}('parameter-steps').value = {LONG}")
-    page.wait_for_function(f"{MODEL}('settings-hint').visible")
+    page.wait_for_function(f"{MODEL}('settings-hint').text")
     _press(page, "start")
     page.wait_for_function(f"{MODEL}('status').text.includes('/ {LONG}')")
 

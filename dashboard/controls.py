@@ -95,10 +95,10 @@ class Controls:
         self.hint = LiveText(
             name="settings-hint",
             text="",
-            stylesheets=[styles.QUIET],
+            # Always a line: what is below need not move, which would lay out the page at every Start.
+            stylesheets=[styles.QUIET + ":host { min-height: 18px; }"],
             margin=(4, 0, 0, 0),
             sizing_mode="stretch_width",
-            visible=False,
         )
         self.root = Column(
             Row(self.start, self.pause, self.stop, self.search, self.draws, margin=0),
@@ -222,7 +222,7 @@ class Controls:
         offer = run.offer if run is not None and not pending else ""
         text = "<b>Settings changed</b>: Start climbs with them." if pending else escape(offer)
         if text != self.hint.text:
-            self.hint.text, self.hint.visible = text, bool(text)
+            self.hint.text = text
 
 
 def _about(preset: Preset, workspace: Workspace) -> str:

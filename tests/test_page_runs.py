@@ -20,7 +20,7 @@ def words(folder: Path) -> tuple[str, ...]:
 
 def start_long(page: Visit, steps: int = 60_000) -> None:
     page.set("parameter-steps", "value", steps)
-    page.until("m('settings-hint').visible")
+    page.until("m('settings-hint').text")
     page.press("start")
     page.state(f"/ {steps}")
     page.until("m('feature-source').get_array('step')[0] > 3")

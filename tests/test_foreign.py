@@ -236,6 +236,8 @@ def test_a_gradient_that_cannot_be_had_is_refused_in_a_sentence(kind: str) -> No
         (Odd(lambda m, x: pooled(m, x).argmax(1, keepdim=True)), "puts out values of type int64"),
         (Odd(lambda m, x: pooled(m, x) > 0), "puts out values of type bool"),
         (Odd(lambda m, x: pooled(m, x[:1])), "gave a tensor of shape"),
+        (Odd(lambda m, x: pooled(m, x)[:, :0]), r"gave a tensor of shape \(2, 0\)"),
+        (Odd(lambda m, x: m.conv(x)[..., :0]), r"gave a tensor of shape \(2, \d+, \d+, 0\)"),
     ],
 )
 def test_an_output_that_is_no_score_is_refused_in_a_sentence(module: nn.Module, sentence: str) -> None:

@@ -181,3 +181,27 @@ def test_one_image_has_the_gradient_of_the_plain_module(kind: str, method: str) 
     maps = gradient.abs().amax(1) if method == "Saliency" else (gradient * image.detach()).sum(1)
     np.testing.assert_allclose(got, maps.numpy(), atol=1e-4 * float(maps.abs().max()))
     assert not any("by view" in note for note in network.notes)
+
+
+class Failing(nn.Sequential):
+    """A network of which some units are not finite, with no norm in it."""
+
+    def __init__(self, value: float, units: slice) -> None:
+        torch.manual_seed(0)
+        super().__init__(
+            nn.Conv2d(2, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+        )
+        self.value, self.units = value, units
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = super().forward(images)
+        factor = torch.ones_like(scores)
+        factor[:, self.units] = self.value
+        return scores * factor
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("units", [slice(None), slice(1, 2)], ids=["all", "one"])
+def test_values_that_are_not_finite_are_no_layouts_fault(value: float, units: slice) -> None:
+    network = Network.from_module(Failing(value, units).eval(), (2, 12, 12), device="cpu")
+    assert not any("layout" in note for note in network.notes), network.notes

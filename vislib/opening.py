@@ -121,7 +121,7 @@ class Opening:
 
     def _root(self, calls: list[Call]) -> Call:
         root = next((call for call in calls if not call.name), None)
-        if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH:
+        if root is None or len(root.shape) < 2 or root.shape[0] != PROBE_BATCH or 0 in root.shape:
             given = "no tensor" if root is None else f"a tensor of shape {root.shape}"
             alone = root is not None and root.shape[:1] == (1,)
             hint = ", and not for a batch of one alone, as a view(1, ...) makes them" if alone else ""

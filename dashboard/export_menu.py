@@ -73,8 +73,11 @@ class ExportMenu:
 
 
 def build(what: str, cells: Sequence[Cell], chosen: Cell, radiological: bool = True) -> tuple[str, bytes]:
-    """File name and content of one entry of the menu; pictures of volumes are drawn as slices are."""
-    sizes = sizes_of(cells)
+    """File name and content of one entry of the menu; pictures of volumes are drawn as slices are.
+
+    Every file holds the cautions that belong to all that its network answers.
+    """
+    sizes, cautions = sizes_of(cells), chosen.run.network.cautions
 
     def tiled(pictures: Sequence[np.ndarray]) -> np.ndarray:
         return lettered(_tiled(pictures), sizes, len(pictures), columns(len(pictures)), _GAP, radiological)
@@ -85,10 +88,12 @@ def build(what: str, cells: Sequence[Cell], chosen: Cell, radiological: bool = T
         film = [display.decode(picture) for _, _, picture in run.history.film(chosen.row)]
         pictures = [_alone(display.plane(one, None, radiological), sizes, radiological) for one in film]
         kind = what.removeprefix("unit-")
-        return _file(f"{stem}-unit{chosen.unit}-history", kind), _animate(kind, pictures)
+        return _file(f"{stem}-unit{chosen.unit}-history", kind), _animate(kind, pictures, cautions)
     if what.startswith("page-"):
         kind = what.removeprefix("page-")
-        return _file(f"{stem}-history", kind), _animate(kind, _page_history(cells, radiological, tiled))
+        return _file(f"{stem}-history", kind), _animate(
+            kind, _page_history(cells, radiological, tiled), cautions
+        )
     if what == "mosaic-png":
         latest = [cell.run.history.latest for cell in cells]
         pictures = [
@@ -96,12 +101,12 @@ def build(what: str, cells: Sequence[Cell], chosen: Cell, radiological: bool = T
             for cell, one in zip(cells, latest, strict=True)
             if one
         ]
-        return _file(f"{stem}-mosaic", "png"), display.png(tiled(pictures))
-    return _file(f"{stem}-raw", "npz"), export.npz(run.history, run.spec)
+        return _file(f"{stem}-mosaic", "png"), export.png(tiled(pictures), notes=cautions)
+    return _file(f"{stem}-raw", "npz"), export.npz(run.history, run.spec, notes=cautions)
 
 
-def _animate(kind: str, pictures: Sequence[np.ndarray]) -> bytes:
-    return (export.gif if kind == "gif" else export.webp)(pictures, _FRAMES_A_SECOND)
+def _animate(kind: str, pictures: Sequence[np.ndarray], notes: Sequence[str]) -> bytes:
+    return (export.gif if kind == "gif" else export.webp)(pictures, _FRAMES_A_SECOND, notes=notes)
 
 
 def _alone(picture: np.ndarray, sizes: Sequence[int], radiological: bool) -> np.ndarray:

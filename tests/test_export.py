@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import ExifTags, Image, ImageSequence
 
 from vislib import display, export
 from vislib.errors import ImageError
@@ -145,3 +145,31 @@ def test_the_archive_of_a_run_holds_it_exactly(shape):
 def test_a_run_without_a_frame_is_not_exported():
     with pytest.raises(ImageError, match="first step"):
         export.npz(History(), {})
+
+
+NOTES = ("Net gives equal images unequal answers.", "Größe: 3 × 3 – ± unsicher.")
+
+
+def test_every_kind_of_file_holds_its_notes():
+    said = "\n".join(NOTES)
+    pictures = film(1, 3)
+    assert read(export.gif(pictures, notes=NOTES))[2].info["comment"].decode() == said
+    exif = read(export.webp(pictures, notes=NOTES))[2].getexif()
+    assert (
+        exif[ExifTags.Base.ImageDescription].encode("latin-1").decode() == said
+    )  # UTF-8, read as if it were Latin-1
+    mosaic = display.tile(np.stack(pictures), columns=3, cell=64, gap=2, background=90)
+    assert Image.open(io.BytesIO(export.png(mosaic, notes=NOTES))).info["Comment"] == said
+    history = History()
+    history.append(Frame(0, np.zeros((1, 1, 4, 4), np.float32), np.zeros(1, np.float32), {}))
+    for notes in (NOTES, ()):
+        with np.load(io.BytesIO(export.npz(history, {}, notes=notes)), allow_pickle=False) as archive:
+            assert tuple(archive["notes"].tolist()) == notes
+
+
+def test_a_file_without_notes_says_nothing():
+    pictures = film(1, 3)
+    assert not read(export.gif(pictures))[2].info.get("comment")
+    assert not read(export.webp(pictures))[2].getexif()
+    mosaic = display.tile(np.stack(pictures), columns=3, cell=64, gap=2, background=90)
+    assert "Comment" not in Image.open(io.BytesIO(export.png(mosaic))).info

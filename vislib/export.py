@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from vislib import display
 from vislib.errors import ImageError
@@ -24,19 +24,22 @@ def gif(
     *,
     captions: Sequence[str] = (),
     least: int = 128,
+    notes: Sequence[str] = (),
 ) -> bytes:
     """Make an endless GIF of pictures, `fps` a second (to 1/100 s), the last one resting for a second.
 
-    Grey pictures lose nothing; colours are reduced to the best 256 of the whole film. Pictures whose longer
-    side is under `least` pixels are enlarged by a whole factor; 3-D pictures go through `plane`. Raises
-    ImageError where there is no picture, or where their shapes differ.
+    `notes`, sentences that a reader must know, become the file's comment. Grey pictures lose nothing; colours are
+    reduced to the best 256 of the whole film. Pictures whose longer side is under `least` pixels are enlarged by a
+    whole factor; 3-D pictures go through `plane`. Raises ImageError where there is no picture, or where their shapes
+    differ.
     """
     frames = _film(pictures, fps, captions, least)
     if frames[0].mode == "RGB":
         palette = _palette(frames)
         frames = [frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
     pace = max(20, round(100 / fps) * 10)
-    return _animation(frames, "GIF", pace, optimize=True, disposal=1)
+    about = {"comment": "\n".join(notes).encode()} if notes else {}
+    return _animation(frames, "GIF", pace, optimize=True, disposal=1, **about)
 
 
 def webp(
@@ -46,30 +49,38 @@ def webp(
     captions: Sequence[str] = (),
     least: int = 128,
     quality: int = 85,
+    notes: Sequence[str] = (),
 ) -> bytes:
-    """Make an endless animated WebP, of full colour and far smaller than a GIF; else as `gif`."""
+    """Make an endless animated WebP, of full colour and far smaller than a GIF; else as `gif`, notes in its EXIF."""
     frames = [frame.convert("RGB") for frame in _film(pictures, fps, captions, least)]
-    return _animation(frames, "WEBP", max(1, round(1000 / fps)), quality=quality, method=3)
+    exif = Image.Exif()
+    if notes:
+        exif[ExifTags.Base.ImageDescription] = "\n".join(notes).encode()  # as text it would be ASCII
+    return _animation(
+        frames, "WEBP", max(1, round(1000 / fps)), quality=quality, method=3, exif=exif.tobytes()
+    )
 
 
-def png(mosaic: UInt8[np.ndarray, "H W d"]) -> bytes:
-    """Make a PNG of a mosaic as `display.tile` lays it out, losing nothing."""
-    return display.png(mosaic)
+def png(mosaic: UInt8[np.ndarray, "H W d"], *, notes: Sequence[str] = ()) -> bytes:
+    """Make a PNG of a mosaic as `display.tile` lays it out, losing nothing; `notes` become its comment."""
+    return display.png(mosaic, {"Comment": "\n".join(notes)} if notes else None)
 
 
-def npz(history: History, spec: Mapping[str, Any]) -> bytes:
+def npz(history: History, spec: Mapping[str, Any], *, notes: Sequence[str] = ()) -> bytes:
     """Make an `.npz` of a run: raw float images, kept pictures, per-step numbers, and its spec as JSON text.
 
     `best`, `best_scores`, `best_steps`, `last`, `last_scores`, `last_step`: float32 images in [0, 1] and what
     belongs to them. `pictures` (steps, units, c, *spatial), uint8, with `steps` and `scores`: the kept frames,
     each image stretched between its 1 % and 99 % quantile. `series_step` and `series_<name>`: the numbers of
-    every step. `spec`: read it with `json.loads(str(archive["spec"]))`. Loads with `allow_pickle=False`.
+    every step. `spec`: read it with `json.loads(str(archive["spec"]))`; `notes`: sentences. Loads with
+    `allow_pickle=False`.
     """
     latest, best = history.latest, history.best()
     if latest is None or best is None:
         raise ImageError("A run without a frame cannot be exported: wait for its first step.")
     arrays: dict[str, np.ndarray] = {
         "spec": np.array(json.dumps(spec, sort_keys=True)),
+        "notes": np.array(list(notes), np.str_),
         "best": best.images,
         "best_scores": best.scores,
         "best_steps": np.asarray(best.steps, np.int64),

@@ -272,3 +272,15 @@ def test_the_shipped_networks_agree_with_their_domain():
     for image in network.domain()[:40]:
         found = arrival(network, image[None])
         assert found.agrees, found.differs
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x / 255, lambda x: x / 127.5 - 1, lambda x: (x / 255 - 0.45) / 0.225],
+    ids=["to 1", "to -1 and 1", "standardised"],
+)
+def test_a_card_that_gives_the_range_that_the_network_divides_by_is_right(function, functional):
+    found = arrival(made(function, functional=functional, range=(0, 255)), picture())
+    assert found.agrees, (found.differs, found.cause)
+    assert not arrival(made(function, functional=functional), picture()).agrees

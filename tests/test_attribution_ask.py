@@ -182,3 +182,9 @@ def test_the_default_layer_needs_positions() -> None:
         default_layer(dense)
     assert default_layer(NETWORK) == "5"
     assert default_layer(NETWORK, Target(0, layer="5")) == "2"
+
+
+@pytest.mark.parametrize("unit", [np.int64(1), torch.tensor(1), np.argmax([0, 3, 1])], ids=repr)
+def test_a_class_may_be_any_whole_number(unit):
+    expected = attribute(NETWORK, IMAGES, 1, "Saliency").values
+    assert np.array_equal(attribute(NETWORK, IMAGES, unit, "Saliency").values, expected)

@@ -151,7 +151,7 @@ def test_the_marginal_sampler_takes_the_same_place_of_other_images() -> None:
 
 
 def by_the_algorithm(
-    network: Network, image: Tensor, values, number: int, window: int, stride: int, padding: int, samples: int
+    network: Network, image: Tensor, values, window: int, stride: int, padding: int, samples: int
 ) -> np.ndarray:
     """Algorithm 1 of the paper, a window and a sample at a time, with the draws that the seed 3 gives.
 
@@ -168,7 +168,7 @@ def by_the_algorithm(
             samples,
             len(image),
             window * window,
-            generator=torch.Generator().manual_seed((3 * 1_000_003 + number) * 1_000_003 + index),
+            generator=torch.Generator().manual_seed(3 * 1_000_003**2 + index),
             dtype=torch.float64,
         )
         changed = []
@@ -211,7 +211,7 @@ def test_equals_the_papers_algorithm_for_classes() -> None:
 
     options = {"window": 3, "stride": 2, "padding": 1, "samples": 4}
     maps = {
-        (row, of): by_the_algorithm(network, images[row], evidence(of), row, **options)
+        (row, of): by_the_algorithm(network, images[row], evidence(of), **options)
         for row, of in ((0, 2), (1, 0), (0, 1), (1, 1))
     }
     answer = attribute(network, images, Target((2, 0)), NAME, seed=3, **options)
@@ -232,7 +232,7 @@ def test_hidden_units_lose_activation(position: tuple[int, int] | None) -> None:
         return float(before - after)
 
     options = {"window": 4, "stride": 3, "padding": 2, "samples": 3}
-    expected = by_the_algorithm(network, images[0], lost, 0, **options)
+    expected = by_the_algorithm(network, images[0], lost, **options)
     answer = attribute(network, images, Target(3, "0", position=position), NAME, seed=3, **options)
     np.testing.assert_allclose(answer.values[0], expected, rtol=1e-5, atol=1e-5)
 
@@ -253,6 +253,17 @@ def test_the_same_seed_gives_the_same_map_whatever_the_batch(monkeypatch: pytest
     np.testing.assert_allclose(maps[2], maps[0], atol=1e-6)
     other = attribute(network, images, 1, NAME, window=4, stride=3, samples=5, seed=4)
     assert np.abs(other.values - maps[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("sampler", ["conditional", "marginal"])
+def test_an_image_has_the_same_map_in_every_row(sampler: str) -> None:
+    network, image = network_of(13, 13), scenes(1, 2, 13, 13)
+    options = {"window": 4, "stride": 3, "samples": 5, "sampler": sampler}
+    both = attribute(network, image.repeat(3, 1, 1, 1), 1, NAME, seed=2, **options).values
+    alone = attribute(network, image, 1, NAME, seed=2, **options).values
+    # The sampler learns from all images that are given, which here are one.
+    np.testing.assert_allclose(both[1:], both[:1].repeat(2, 0), atol=1e-6)
+    np.testing.assert_allclose(both[:1], alone, atol=0.2 * float(np.abs(alone).max()))
 
 
 def test_cancelling_leaves_everything_clean() -> None:

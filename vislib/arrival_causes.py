@@ -208,7 +208,7 @@ def _own(network: Network, seen: Seen, own: Own) -> Finding:
             f"Likely values of 0 to 255: the network multiplies by {factor:.3g} itself, which is right only if it was "
             "trained so."
         )
-    if 0 < factor <= 1 / SCALED:
+    if 0 < factor <= 1 / SCALED and said.range[1] - said.range[0] <= SCALED:
         return arrives, (
             f"Likely the network expects values of 0 to 255, since it divides by {1 / factor:.3g} itself: say "
             "range = [0, 255] in the card."

@@ -39,17 +39,28 @@ def lay_out(module: nn.Module, layout: torch.memory_format) -> None:
 
 
 class MemoryWatch(TorchFunctionMode):
-    """Notes inside the `with` whether anything asks how tensors lie in memory (`.read`)."""
+    """Notes inside the `with` what depends on how tensors lie in memory.
+
+    `.read`: something asks for it. `.norms`: a norm standardises by what it is given, of which torch has wrong
+    gradients for one image where channels lie last.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.read = False
+        self.read = self.norms = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.read = self.read or getattr(func, "__name__", "") in _READERS
+        name = getattr(func, "__name__", "")
+        self.read = self.read or name in _READERS
+        self.norms = self.norms or name == "instance_norm" or (name == "batch_norm" and _trains(args, kwargs))
         return func(*args, **(kwargs or {}))
+
+
+def _trains(args: Any, kwargs: Any) -> bool:
+    """Whether a call of `F.batch_norm` or `torch.batch_norm` standardises by what it is given."""
+    return bool((kwargs or {}).get("training", args[5] if len(args) > 5 else False))
 
 
 def same_way_back(answer: Callable[[Tensor], Any], image: Float[Tensor, "one c *spatial"]) -> bool:
@@ -63,7 +74,7 @@ def same_way_back(answer: Callable[[Tensor], Any], image: Float[Tensor, "one c *
         try:
             scores = answer(leaf)
             (gradient,) = torch.autograd.grad(scores[:1].double().square().sum(), leaf)
-        except (VislibError, RuntimeError, TypeError, IndexError):
+        except (VislibError, RuntimeError, TypeError, IndexError, AttributeError):
             return True  # there is none to be wrong
         gradients.append(gradient[0])
     one, other = gradients

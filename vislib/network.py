@@ -31,6 +31,8 @@ from vislib.words import counted, told_apart
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
 
+_MOST_VALUES = 1_000_000_000  # of an image: 4 GB
+
 
 @dataclass(frozen=True)
 class ReceptiveField:
@@ -352,5 +354,10 @@ def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> t
         raise NetworkError(
             f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three "
             "spatial sizes, all 1 or more, such as (1, 128, 128)."
+        )
+    if math.prod(shape) > _MOST_VALUES:
+        raise NetworkError(
+            f"{name} was given input shape {shape}, which is {math.prod(shape):.2g} values an image; it may be "
+            f"{_MOST_VALUES:,} at the most."
         )
     return shape

@@ -84,6 +84,10 @@ class Opening:
             known = key.key if isinstance(key, Output) else key
             self._output = Output(choose(self._name, output, known, PROBE_BATCH))
             if (tensor := item(output, self._output.key)) is not None:
+                if tensor.layout != torch.strided:
+                    raise NetworkError(
+                        f"{self._name} puts out a sparse tensor; have its forward return a dense one (.to_dense())."
+                    )
                 seen[:] = [endings.seen(tensor)]
             return self._output.read(output)
 
@@ -188,7 +192,7 @@ class Opening:
                     kept=kept,
                     hidden=uses_python_random(self._module),
                 )
-                if self._layout == PLAIN or self._steady.cautions or same_way_back(self._chosen, images[1:]):
+                if self._layout == PLAIN or not self._goes_wrong(watch, images[1:]):
                     return calls
                 self._wrong_back = True
         except NetworkError as error:
@@ -196,6 +200,12 @@ class Opening:
                 raise
         self._layout = PLAIN
         return self._recorded(images, scores)
+
+    def _goes_wrong(self, watch: MemoryWatch, image: Tensor) -> bool:
+        """Whether gradients of one image are wrong in this layout, by any rule of the ReLUs."""
+        if self._steady.cautions:  # nothing can be compared
+            return watch.norms
+        return watch.norms or not same_way_back(self._chosen, image)
 
     def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
         """What the output means, by what came out for noise and, where that leaves open, for other images."""

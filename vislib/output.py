@@ -34,8 +34,24 @@ SEGMENTATION = ("out", {"aux"})
 _LAST = 4  # softmaxes and sigmoids that are remembered
 _SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits ...
 _COARSE = 2e-2  # ... and those of a softmax that was computed in bfloat16's 7 bits, or rounded
-# Of a tensor: the softmax or sigmoid that it was computed from, and from nothing else.
+# Of a tensor: the softmax or sigmoid that it was computed from, and from nothing else ...
 _CAME = "_vislib_came_of"
+# ... and the number of the one whose results it is, in their order and perhaps in another shape.
+_IS = "_vislib_is"
+# What gives a tensor another shape and leaves its values as they are, in their order.
+_SHAPES = {
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "ravel",
+    "view_as",
+    "reshape_as",
+    "contiguous",
+    "clone",
+}
 LOGIT = 20.0  # a larger number is hardly a logit: its probability would be 1 to nine digits
 
 
@@ -86,7 +102,8 @@ class Endings(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         # A module that attends has many large ones before its last; a few suffice for modules of several heads.
-        self._seen: deque[tuple[Tensor, Tensor, str]] = deque(maxlen=_LAST)
+        self._seen: deque[tuple[int, Tensor, str]] = deque(maxlen=_LAST)
+        self._count = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -96,16 +113,22 @@ class Endings(TorchFunctionMode):
         if name.endswith("_") and name.rstrip("_") in ENDINGS and isinstance(source, Tensor):
             name, source = name.rstrip("_"), source.clone()  # it will be overwritten
         result = func(*args, **(kwargs or {}))
+        if _overwrites(name) and isinstance(source, Tensor):
+            setattr(source, _IS, None)
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return result
         if name in ENDINGS and isinstance(source, Tensor):
-            self._seen.append((result, source, name))
+            self._count += 1
+            self._seen.append((self._count, source, name))
             setattr(result, _CAME, name)
+            setattr(result, _IS, self._count)
         elif name != "__get__":
             given = [one for one in tensors_in((args, kwargs or {})) if one.is_floating_point()]
             came = [getattr(one, _CAME, "") for one in given]
             if given and all(came):
                 setattr(result, _CAME, came[0])
+            if given and (name in _SHAPES or _only_axes(name, args)) and result.numel() == given[0].numel():
+                setattr(result, _IS, getattr(given[0], _IS, None))
         return result
 
     def before(self, tensor: Tensor) -> Tensor | None:
@@ -114,17 +137,27 @@ class Endings(TorchFunctionMode):
 
     def seen(self, tensor: Tensor) -> "Seen":
         """What `tensor` came out of."""
-        found = ((source, name) for result, source, name in self._seen if _same(result, tensor))
+        # By where it came from and not by its values: they may be the same for some images and not for others.
+        known = getattr(tensor, _IS, None)
+        found = ((source, name) for number, source, name in self._seen if number == known)
         before, ending = next(found, (None, ""))
         return Seen(tensor, before, ending, getattr(tensor, _CAME, ""))
 
 
-def _same(result: Tensor, tensor: Tensor) -> bool:
-    """Whether a tensor is that result, or has its values in another shape."""
-    if result is tensor:
-        return True
-    alike = result.numel() == tensor.numel() and result.dtype == tensor.dtype and hasattr(tensor, _CAME)
-    return alike and torch.equal(result.detach().reshape(-1), tensor.detach().reshape(-1))
+def _overwrites(name: str) -> bool:
+    """Whether a call changes the values of its first tensor, as `mul_`, `*=` and `p[0] = 1` do."""
+    special = name.startswith("__")
+    return name == "__setitem__" or (name.startswith("__i") if special else name.endswith("_"))
+
+
+def _only_axes(name: str, args: Any) -> bool:
+    """Whether a call takes whole axes of a tensor, as `p[:, :, None]` does."""
+    if name != "__getitem__" or len(args) < 2:
+        return False
+    places = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return all(
+        one is None or one is ... or (isinstance(one, slice) and one.step in (None, 1)) for one in places
+    )
 
 
 def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -134,7 +167,7 @@ def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         return
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
         output = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-    names = getattr(output, "_fields", None)  # a named tuple's
+    names = getattr(output, "_fields", None) if isinstance(output, tuple) else None  # a named tuple's
     if isinstance(output, Mapping):
         for key, value in output.items():
             yield from items(value, f"{path}.{key}" if path else str(key))
@@ -153,7 +186,11 @@ def item(output: Any, key: Key | None) -> Tensor | None:
         return found[str(key)]
     inside = [tensor for path, tensor in found.items() if path.startswith(f"{key}.")]
     if not inside and isinstance(key, int) and not isinstance(output, (Tensor, Mapping)):
-        inside = list(found.values())[key : key + 1] if hasattr(output, "_fields") else []
+        inside = (
+            list(found.values())[key : key + 1]
+            if isinstance(output, tuple) and hasattr(output, "_fields")
+            else []
+        )
     return inside[0] if len(inside) == 1 else None
 
 

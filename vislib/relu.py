@@ -71,11 +71,14 @@ class _Ruled(torch.autograd.Function):
         if inplace:
             ctx.mark_dirty(output)
         ctx.save_for_backward(output)
+        ctx.set_materialize_grads(False)  # where no gradient comes from above, none goes on
         ctx.high, ctx.rule = high, rule
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        if grads[0] is None:
+            return None, None, None, None
         (output,) = ctx.saved_tensors
         return _BACKWARD[ctx.rule](grads[0], output, ctx.high), None, None, None
 

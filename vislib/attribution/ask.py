@@ -1,7 +1,9 @@
 """Ask a method: `attribute` for the whole answer, `attribution_steps` for coarse-to-fine partial ones."""
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -39,7 +41,7 @@ def find_method(name: str) -> Method:
 def attribution_steps(
     network: Network,
     images: Float[Tensor, "n c *spatial"],
-    target: Target | int,
+    target: Target | SupportsIndex,
     method: str | Method = "Grad-CAM",
     *,
     layer: str | None = None,
@@ -56,6 +58,15 @@ def attribution_steps(
     problem = chosen.check(network)
     if problem:
         raise AttributionError(problem)
+    if not isinstance(images, torch.Tensor):
+        raise AttributionError(
+            f"Images must be a torch tensor, not {type(images).__name__}; torch.as_tensor makes one."
+        )
+    if not images.is_floating_point():
+        raise AttributionError(
+            f"Images were given as {str(images.dtype).removeprefix('torch.')}; give real numbers in [0, 1], such as "
+            "images.float() / 255."
+        )
     if images.ndim != len(network.input_shape) + 1 or images.shape[1] != network.input_shape[0]:
         raise NetworkError(
             f"{network.name} was given images of shape {tuple(images.shape)}; it takes (n, "
@@ -64,7 +75,7 @@ def attribution_steps(
     if len(images) == 0 or not bool(torch.isfinite(images).all()):
         given = "no image" if len(images) == 0 else "an image with NaN or infinite values"
         raise AttributionError(f"{chosen.name} was given {given}; give one or more images of finite numbers.")
-    asked = (Target(target) if isinstance(target, int) else target).checked(network, len(images))
+    asked = _target(target).checked(network, len(images))
     query = Query(
         method=chosen.name,
         signed=chosen.signed,
@@ -80,10 +91,20 @@ def attribution_steps(
     return _told(chosen, network, steps)
 
 
+def _target(given: Target | SupportsIndex) -> Target:
+    """A class's number, also numpy's or a tensor's, as a Target."""
+    if isinstance(given, Target):
+        return given
+    try:
+        return Target(operator.index(given))
+    except (TypeError, RuntimeError):
+        raise AttributionError(f"A target cannot be {given!r}; give a class's number or a Target.") from None
+
+
 def attribute(
     network: Network,
     images: Float[Tensor, "n c *spatial"],
-    target: Target | int,
+    target: Target | SupportsIndex,
     method: str | Method = "Grad-CAM",
     *,
     layer: str | None = None,

@@ -91,7 +91,7 @@ def _result(
 ) -> Attribution:
     sums = product.double().flatten(1).sum(1).tolist()
     # A change of 0 has no relative error; the smallest number stands in for it.
-    error = [abs(s - c) / max(abs(c), 1e-30) if s != c else 0.0 for s, c in zip(sums, change, strict=True)]
+    error = [abs(s - c) / (abs(c) or 1e-30) if s != c else 0.0 for s, c in zip(sums, change, strict=True)]
     where = "" if len(change) == 1 else " (the worst of the images)"
     # One sentence whatever the numbers, so that those of a volume's slices become one.
     worst = max(error)  # what is not finite the result refuses, in a sentence

@@ -123,7 +123,7 @@ def _contents(
     def contents(image: int, windows: Int64[np.ndarray, " m"]) -> Float[Tensor, "rows c *window"]:
         drawn = []
         for number, start in zip(windows.tolist(), grid.places(windows).tolist(), strict=True):
-            generator.manual_seed(((query.seed * 1_000_003 + image) * 1_000_003 + number) % _MOST_DRAWS)
+            generator.manual_seed((query.seed * 1_000_003**2 + number) % _MOST_DRAWS)
             drawn.append(draw(images[image], start, samples, generator))
         return torch.cat(drawn).to(query.images)
 

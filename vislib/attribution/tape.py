@@ -102,6 +102,8 @@ def record(network: Network, layer: str, spatial: Sequence[int]) -> Tape:
     same calls, all of them known to be replayable, with the same constants, and where each value had one row an image:
     what a pass keeps of its own batch (a mask, a state, a number, the side that an `if` took) shows as a difference.
     """
+    if network.mixes:
+        raise TapeError("The network's answer to an image depends on what else is in the batch.")
     first, second = (_recorded(network, layer, spatial, batch, seed) for seed, batch in enumerate(BATCHES))
     return _merged(first, second)
 

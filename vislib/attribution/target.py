@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -142,7 +142,10 @@ def outcomes(network: Network) -> tuple[Outcome, ...]:
 
 
 def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, ...]:
-    several = (units,) * n if isinstance(units, int) else tuple(units)
+    if isinstance(units, SupportsIndex):
+        several: tuple[SupportsIndex, ...] = (units,) * n
+    else:
+        several = tuple(units)
     if len(several) != n:
         raise AttributionError(
             f"{counted(len(several), 'unit')} of {layer} {'was' if len(several) == 1 else 'were'} given for "

@@ -18,8 +18,9 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
 # What rounding may tell on; the rest is the same on every processor, and slow with old kernels.
-NUMERIC := $(patsubst %,tests/test_%.py,ascent_pieces attribution_cam attribution_gradients attribution_volumes deconvolution \
-	evaluation_metrics evaluation_removal folded head incremental network occlusion prediction_difference relu)
+NUMERIC := $(patsubst %,tests/test_%.py,ascent_pieces attribution_cam attribution_gradients attribution_modules \
+	attribution_volumes deconvolution evaluation_metrics evaluation_removal folded head_kinds head_values incremental \
+	network_layers network_passes network_refusals occlusion prediction_difference relu)
 
 test-kernels: $(VENV)/.test
 	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 \

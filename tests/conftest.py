@@ -1,4 +1,4 @@
-"""What every test shares: shape checking of vislib's signatures, two torch threads, and where real data lies."""
+"""What tests share: shape checking of vislib's signatures, two torch threads, real data, a browser and a runner."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from vislib.jobs import Runner
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it runs in the background, and servers would inherit being deaf to Ctrl-C.
@@ -50,3 +52,15 @@ def browser() -> "Iterator[Browser]":
         one = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield one
         one.close()
+
+
+@pytest.fixture
+def runner() -> "Iterator[Runner]":
+    """A runner of jobs, whose thread has to end with the test."""
+    from job_making import LONG
+
+    from vislib.jobs import Runner
+
+    one = Runner()
+    yield one
+    assert one.shutdown(LONG)

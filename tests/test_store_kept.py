@@ -1,4 +1,4 @@
-"""The run store: what was recorded comes back to the bit, goes on after a stop, and is shared by processes."""
+"""Runs that a store keeps: they come back to the bit, are listed, and go on after a stop."""
 
 import io
 import logging
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from job_making import LONG, until
+from store_making import SPEC, assert_same, eager
 from synthetic import climb, frame
 
 from vislib import display
@@ -19,34 +21,10 @@ from vislib.jobs import Job, Runner
 from vislib.packing import join, pack, split, unpack
 from vislib.store import RunStore, StoredRun, spec_id
 
-LONG = 20.0
-SPEC = {
-    "method": "ascent",
-    "network": "brain2d",
-    "fingerprint": "0123456789abcdef",
-    "layer": "conv3",
-    "units": [4, 5, 6],
-    "preset": {"name": "jitter + TV", "rate": 0.5},
-    "steps": 40,
-    "seed": 0,
-}
-
 
 @pytest.fixture
 def path(tmp_path) -> Path:
     return tmp_path / "deep" / "runs.sqlite"
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    runner = Runner()
-    yield runner
-    assert runner.shutdown(LONG)
-
-
-def eager(path: Path) -> RunStore:
-    """A store that commits at every frame and checkpoint that time allows."""
-    return RunStore(path, frame_seconds=0.0, checkpoint_seconds=0.0)
 
 
 def run(runner: Runner, store: RunStore, spec=SPEC, *, steps: int = 40, **more) -> Job:
@@ -54,34 +32,6 @@ def run(runner: Runner, store: RunStore, spec=SPEC, *, steps: int = 40, **more) 
     store.record(job, spec)
     assert runner.submit(job).wait(LONG)
     return job
-
-
-def until(condition) -> None:
-    for _ in range(int(LONG / 0.005)):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it never came true")
-
-
-def assert_same(stored: History, live: History) -> None:
-    assert stored.steps() == live.steps()
-    assert stored.stride == live.stride
-    assert stored.best_steps == live.best_steps
-    assert stored.best_images.tobytes() == live.best_images.tobytes()
-    np.testing.assert_array_equal(stored.best_scores, live.best_scores)
-    assert stored.latest.step == live.latest.step
-    assert stored.latest.images.tobytes() == live.latest.images.tobytes()
-    np.testing.assert_array_equal(stored.latest.scores, live.latest.scores)
-    for name, values in live.latest.numbers.items():
-        np.testing.assert_array_equal(stored.latest.numbers[name], values)
-    for row in range(len(live.best_steps)):
-        assert stored.film(row) == live.film(row)
-    assert sorted(stored.names()) == sorted(live.names())
-    for name in live.names():
-        for mine, yours in zip(stored.series(name), live.series(name), strict=True):
-            np.testing.assert_array_equal(mine, yours)
-            assert mine.dtype == yours.dtype
 
 
 @pytest.mark.parametrize("shape", [(1, 12, 12), (3, 50, 50), (1, 6, 5, 4), (2, 7, 7)])
@@ -266,109 +216,6 @@ def test_a_job_that_never_had_a_frame_leaves_nothing(path, runner):
     store.record(job, SPEC)
     assert runner.submit(job).wait(LONG)
     assert store.list() == []
-    store.close()
-
-
-def test_rename_and_delete_while_it_is_recorded(path, runner):
-    """By another store on the same file, as another process would."""
-    store, other = eager(path), RunStore(path)
-    job = Job("climb", lambda data: climb(data, steps=10**9, seconds=0.0005))
-    recorder = store.record(job, SPEC, title="first title")
-    runner.submit(job)
-    until(lambda: other.list() and other.list()[0].step > 3)
-    assert other.list()[0].title == "first title"
-    other.rename(spec_id(SPEC), "new title")
-    seen = other.list()[0].step
-    until(lambda: other.list()[0].step > seen)
-    assert other.list()[0].title == "new title"
-    other.delete(spec_id(SPEC))
-    until(lambda: recorder.detached)
-    step = job.step
-    until(lambda: job.step > step + 5)
-    assert (other.list(), store.problem, job.state) == ([], None, "running")
-    runner.cancel(job)
-    assert job.wait(LONG)
-    with sqlite3.connect(path) as raw:
-        for table in ("frames", "images", "numbers", "checkpoints"):
-            assert raw.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
-    raw.close()
-    store.close()
-    other.close()
-
-
-def test_a_run_can_be_read_while_another_store_writes_it(path, runner):
-    store, other = eager(path), RunStore(path)
-    job = Job("climb", lambda data: climb(data, steps=10**9, seconds=0.0005))
-    store.record(job, SPEC)
-    runner.submit(job)
-    until(lambda: other.find(SPEC) is not None)
-    stored = other.find(SPEC)
-    assert stored.state == "running"
-    cursor, seen = 0, set()
-    expected = climb(steps=10**9)
-    pictures: dict[int, tuple[bytes, ...]] = {}
-    while stored.step < 150:
-        stored.refresh()
-        news, cursor = stored.history.since(cursor)
-        assert not seen & {kept.step for kept in news}, "told twice"
-        seen |= {kept.step for kept in news}
-        while len(pictures) <= stored.history.steps()[-1]:
-            one = next(expected)
-            pictures[one.step] = tuple(map(display.encode, display.stretch(one.images)))
-        assert all(kept.pictures == pictures[kept.step] for kept in news)
-    runner.pause(job)
-    until(lambda: stored.refresh() and stored.state == "paused")
-    assert stored.refresh() is False
-    assert_same(stored.history, job.history)
-    # what another computes is neither overwritten nor taken over
-    rival = Job("rival", lambda _: climb(steps=3))
-    recorder = other.record(rival, SPEC)
-    assert runner.submit(rival).wait(LONG)
-    assert recorder.detached
-    assert other.find(SPEC).step == job.step
-    runner.cancel(job)
-    assert job.wait(LONG)
-    stored.refresh()
-    assert stored.state == "cancelled"
-    store.delete(stored.id)
-    with pytest.raises(StoreError, match="has no run"):
-        stored.refresh()
-    store.close()
-    other.close()
-
-
-def test_many_stores_made_at_once_share_one_new_file(path):
-    stores: list[RunStore] = []
-    threads = [threading.Thread(target=lambda: stores.append(RunStore(path))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [store.problem for store in stores] == [None] * 8
-    for store in stores:
-        store.close()
-
-
-def test_writing_takes_a_small_share_of_the_time(path, runner, monkeypatch):
-    """A clock that only writing moves: then the pauses between writes must be long against them."""
-    clock = [0.0]
-    monkeypatch.setattr("vislib.recorder.time.monotonic", lambda: clock[0])
-    store = RunStore(path, frame_seconds=0.1, checkpoint_seconds=0.1)
-    write, spent, commits = store.database.write, [0.0], [0]
-
-    def slow(work):
-        commits[0] += 1
-        clock[0] += 0.5
-        spent[0] += 0.5
-        return write(work)
-
-    monkeypatch.setattr(store.database, "write", slow)
-    job = Job("climb", lambda data: climb(data, steps=2000, units=1, shape=(1, 2, 2)), steps=2000)
-    job.on_frame(lambda _: clock.__setitem__(0, clock[0] + 0.5))
-    store.record(job, SPEC)
-    assert runner.submit(job).wait(LONG)
-    assert commits[0] > 20
-    assert spent[0] < 0.05 * clock[0]
     store.close()
 
 

@@ -44,10 +44,10 @@ class Gate:
         assert self.entered.wait(LONG)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = LONG) -> None:
     """Wait until the condition holds."""
     pause = threading.Event()
-    for _ in range(int(LONG / 0.002)):
+    for _ in range(int(seconds / 0.002)):
         if condition():
             return
         pause.wait(0.002)

@@ -1,10 +1,12 @@
 """What climbs by itself: quick steps alone, measured in the background, where somebody looks at the Features panel."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import job_making
 import pytest
 import torch
 from bokeh.document import Document
@@ -23,6 +25,7 @@ from vislib.network import Network
 from vislib.pace import Cost
 
 LONG = 60.0  # seconds that a test waits for something that comes at once
+until = partial(job_making.until, seconds=LONG)
 SLOW = Cost(2.5, 2.5, 1e6)  # of a unit: 40 s a step of 16
 
 
@@ -40,15 +43,6 @@ def network() -> Network:
 
 def run_of(services: Services, network: Network, steps: int = 256) -> Run:
     return services.run(network, ascent_spec(network, "2", range(16), PRESETS["smooth steps"], steps=steps))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(int(LONG / 0.005)):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("it never came true")
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, cost: Cost = SLOW) -> list[str]:

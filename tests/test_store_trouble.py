@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from job_making import LONG, until
 from synthetic import climb
 
 from vislib import owner
@@ -19,7 +20,6 @@ from vislib.errors import StoreError
 from vislib.jobs import Job, Runner
 from vislib.store import RunStore, spec_id
 
-LONG = 20.0
 SPEC = {"method": "synthetic", "layer": "conv1"}
 OTHER = {"method": "synthetic", "layer": "conv2"}
 
@@ -46,14 +46,6 @@ def run(runner: Runner, store: RunStore, spec=SPEC, *, steps: int = 30) -> Job:
     assert runner.submit(job).wait(LONG)
     assert (job.state, job.step) == ("done", steps)
     return job
-
-
-def until(condition) -> None:
-    for _ in range(int(LONG / 0.005)):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it never came true")
 
 
 def stored_run(path: Path, runner: Runner) -> str:

@@ -191,7 +191,7 @@ def _values(one: _Picture) -> Shaped[np.ndarray, "i j"]:
     whole = pydicom.dcmread(one.path, defer_size=None)
     try:
         pixels = whole.pixel_array
-    except (NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ImageError(
             f"{one.path.name} is compressed in a way that cannot be read here; {_CONVERT}."
         ) from error

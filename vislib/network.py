@@ -89,7 +89,7 @@ class Network:
         opened = start.opened(head, output, unit)
         self.head, self.output, self.layout = opened.head, opened.output, opened.layout
         self.cautions, self.notes, self.tokens = opened.cautions, opened.notes, opened.tokens
-        self._paired, self.mixes = opened.paired, opened.together
+        self._paired, self.mixes = opened.paired, opened.mixes
         self.layers: Mapping[str, Layer] = MappingProxyType(opened.layers)
         self._aliases = opened.aliases
         # What opening it took of this thread's time: a few forward passes.

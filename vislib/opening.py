@@ -49,7 +49,7 @@ class Opened:
     tokens: Tokens | None
     cautions: tuple[str, ...]  # that belong to every answer
     paired: bool  # an image alone must be run beside a copy of itself
-    together: bool  # what else is in a batch changes the answer to an image
+    mixes: bool  # what else is in a batch changes the answer to an image
     notes: tuple[str, ...]  # that a reader must know of the network
 
 
@@ -203,9 +203,8 @@ class Opening:
 
     def _goes_wrong(self, watch: MemoryWatch, image: Tensor) -> bool:
         """Whether gradients of one image are wrong in this layout, by any rule of the ReLUs."""
-        if self._steady.cautions:  # nothing can be compared
-            return watch.norms
-        return watch.norms or not same_way_back(self._chosen, image)
+        # Of answers that are not steady nothing can be compared.
+        return watch.norms or not (self._steady.cautions or same_way_back(self._chosen, image))
 
     def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
         """What the output means, by what came out for noise and, where that leaves open, for other images."""

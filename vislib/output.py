@@ -167,7 +167,7 @@ def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         return
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
         output = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-    names = getattr(output, "_fields", None) if isinstance(output, tuple) else None  # a named tuple's
+    names = _names(output)
     if isinstance(output, Mapping):
         for key, value in output.items():
             yield from items(value, f"{path}.{key}" if path else str(key))
@@ -175,6 +175,11 @@ def items(output: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         for index, value in enumerate(output):
             key = names[index] if names else index
             yield from items(value, f"{path}.{key}" if path else str(key))
+
+
+def _names(output: Any) -> tuple[str, ...]:
+    """The names of a named tuple's items; none of anything else."""
+    return getattr(output, "_fields", ()) if isinstance(output, tuple) else ()
 
 
 def item(output: Any, key: Key | None) -> Tensor | None:
@@ -185,12 +190,8 @@ def item(output: Any, key: Key | None) -> Tensor | None:
     if str(key) in found:
         return found[str(key)]
     inside = [tensor for path, tensor in found.items() if path.startswith(f"{key}.")]
-    if not inside and isinstance(key, int) and not isinstance(output, (Tensor, Mapping)):
-        inside = (
-            list(found.values())[key : key + 1]
-            if isinstance(output, tuple) and hasattr(output, "_fields")
-            else []
-        )
+    if not inside and isinstance(key, int) and _names(output):
+        inside = list(found.values())[key : key + 1]
     return inside[0] if len(inside) == 1 else None
 
 

@@ -81,7 +81,7 @@ class Steadiness(NamedTuple):
 
     cautions: tuple[str, ...]
     paired: bool  # an image alone fails or loses its axis, so that it must be run beside a copy of itself
-    together: bool  # an answer depends on what else is in the batch, so that each image must be run alone
+    mixes: bool  # an answer depends on what else is in the batch, so that each image must be run alone
 
 
 def steadiness(

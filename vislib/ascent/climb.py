@@ -147,7 +147,7 @@ class _Climb:
             self.cost()
             yield Turn(self._step, 0, rows)
         free = memory.free(self._first_images.device)
-        fitting = 1 if self._plan.network.mixes else self.cost().at_once(rows, free)
+        fitting = self.cost().at_once(rows, free)
         # A run goes on in the pieces in which it began, so that its frames are the unbroken run's to the bit.
         self._piece = min(rows, self._piece or fitting)
         while True:

@@ -1,6 +1,5 @@
 """Ask a method: `attribute` for the whole answer, `attribution_steps` for coarse-to-fine partial ones."""
 
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import SupportsIndex
@@ -23,8 +22,8 @@ from vislib.attribution.map_layers import default_layer, map_layer, map_layers
 from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
-from vislib.attribution.target import Target
-from vislib.errors import AttributionError, NetworkError, VislibError
+from vislib.attribution.target import Target, as_target
+from vislib.errors import AttributionError, NetworkError, VislibError, out_of_memory
 from vislib.network import Network
 from vislib.parameters import Value
 
@@ -75,7 +74,7 @@ def attribution_steps(
     if len(images) == 0 or not bool(torch.isfinite(images).all()):
         given = "no image" if len(images) == 0 else "an image with NaN or infinite values"
         raise AttributionError(f"{chosen.name} was given {given}; give one or more images of finite numbers.")
-    asked = _target(target).checked(network, len(images))
+    asked = as_target(target).checked(network, len(images))
     query = Query(
         method=chosen.name,
         signed=chosen.signed,
@@ -89,16 +88,6 @@ def attribution_steps(
     with _in_words(chosen, network):
         steps = chosen.compute(query)  # what it cannot be asked, it says now
     return _told(chosen, network, steps)
-
-
-def _target(given: Target | SupportsIndex) -> Target:
-    """A class's number, also numpy's or a tensor's, as a Target."""
-    if isinstance(given, Target):
-        return given
-    try:
-        return Target(operator.index(given))
-    except (TypeError, RuntimeError):
-        raise AttributionError(f"A target cannot be {given!r}; give a class's number or a Target.") from None
 
 
 def attribute(
@@ -129,11 +118,11 @@ def _in_words(method: Method, network: Network) -> Iterator[None]:
         yield
     except VislibError:
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise AttributionError(
-            f"{method.name} of {network.name} ran out of memory on {network.device}; give fewer or smaller images."
-        ) from error
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise AttributionError(
+                f"{method.name} of {network.name} ran out of memory on {network.device}; give fewer or smaller images."
+            ) from error
         said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
         raise AttributionError(
             f"{method.name} cannot be computed of {network.name}: {type(error).__name__} ({said}); choose another "

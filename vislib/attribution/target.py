@@ -1,6 +1,7 @@
 """Target: what an attribution answers for, a class or any unit of any layer, or one unit rather than another."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, SupportsIndex
@@ -139,6 +140,16 @@ def outcomes(network: Network) -> tuple[Outcome, ...]:
         for opposite in ((False, True) if both else (False,))
     ]
     return tuple(Outcome(target.words(network), target) for target in targets)
+
+
+def as_target(given: Target | SupportsIndex) -> Target:
+    """A class's number, also numpy's or a tensor's, as a Target; raises AttributionError for what is neither."""
+    if isinstance(given, Target):
+        return given
+    try:
+        return Target(operator.index(given))
+    except (TypeError, RuntimeError):
+        raise AttributionError(f"A target cannot be {given!r}; give a class's number or a Target.") from None
 
 
 def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from vislib.attribution.ask import attribution_steps, find_method
 from vislib.attribution.method import Method
 from vislib.attribution.result import Attribution, strongest
 from vislib.attribution.slice_weights import no_weights, slice_probabilities, weighted_words
-from vislib.attribution.target import Target
+from vislib.attribution.target import Target, as_target
 from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.pace import rows_at_once
@@ -158,7 +158,7 @@ def volume_attribution_steps(
             "volume cannot be made into; choose a network over 1 or 3 channels and 2 or 3 spatial axes."
         )
     chosen = find_method(method) if isinstance(method, str) else method
-    asked = _for_every_slice((Target(target) if isinstance(target, int) else target).checked(network, 1))
+    asked = _for_every_slice(as_target(target).checked(network, 1))
 
     def ask(images: Float[Tensor, "n c *spatial"]) -> Iterator[Attribution]:
         return attribution_steps(network, images, asked, chosen, layer=layer, seed=seed, **parameters)

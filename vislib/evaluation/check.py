@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vislib.attribution.ask import attribution_steps
 from vislib.attribution.result import Attribution
-from vislib.attribution.target import Target
+from vislib.attribution.target import Target, as_target
 from vislib.errors import AttributionError
 from vislib.evaluation.asked import Asked, evidence
 from vislib.evaluation.baselines import BASELINES
@@ -102,7 +102,7 @@ def check(
     asked = [Asked(*one) for one in methods]
     if not asked:
         raise AttributionError("No method was given to be checked; choose one or more.")
-    checked = (Target(target) if isinstance(target, int) else target).checked(network, 1)
+    checked = as_target(target).checked(network, 1)
     for one in asked:
         attribution_steps(network, image, checked, one.name, layer=one.layer, seed=seed, **one.parameters)
     given = mask if mask is not None and mask.any() else None

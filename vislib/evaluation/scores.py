@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vislib.attribution.target import Target
+from vislib.attribution.target import Target, as_target
 from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.pace import rows_at_once
@@ -26,7 +26,7 @@ def is_class(network: Network, target: Target) -> bool:
 
 def class_target(network: Network, target: Target | int, n: int) -> Target:
     """A checked target that is a class; raises AttributionError for others."""
-    checked = (Target(target) if isinstance(target, int) else target).checked(network, n)
+    checked = as_target(target).checked(network, n)
     if not is_class(network, checked):
         raise AttributionError(
             f"{checked.layer} was given as the layer to explain; removal is measured on the probability of a "

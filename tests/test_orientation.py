@@ -264,7 +264,7 @@ class _Units:
 
     def __init__(self) -> None:
         self.id, self.state, self.layer, self.units = "ball", "done", "conv", (0, 1)
-        self.network = SimpleNamespace(name="deep", labels=())
+        self.network = SimpleNamespace(name="deep", labels=(), cautions=())
         self.history = History()
         images = np.stack([DATA[None] / 255] * 2)
         self.history.append(Frame(3, images, np.zeros(2, np.float32), {}))

@@ -324,7 +324,7 @@ class Aside(nn.Module):
 
 def test_a_layer_that_the_target_is_not_computed_from_is_refused() -> None:
     network = Network.from_module(Aside(), (1, 8, 8), name="aside", device="cpu")
-    with pytest.raises(AttributionError, match="'conv' gets no gradient from 'aside'"):
+    with pytest.raises(AttributionError, match="No gradient comes from 'conv' back to 'aside'"):
         attribute(network, torch.rand(1, 1, 8, 8), Target(0, layer="conv"), "Grad-CAM", layer="aside")
 
 

@@ -1,5 +1,7 @@
 """`through`: the network goes on with what a patch returns, after the activation that directly follows a layer."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,12 +19,14 @@ class Written(nn.Module):
         self.way = way
         self.first = nn.Conv2d(2, 4, 3)
         self.norm = nn.BatchNorm2d(4)
-        self.relu = nn.ReLU(inplace=way == "module in place")
+        self.relu = nn.ReLU(inplace=way.endswith("module in place"))
         self.second = nn.Conv2d(4, 3, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.first(images)
-        if self.way == "batch norm":
+        if self.way.startswith("dropout, "):
+            maps = F.dropout2d(maps, training=self.training, inplace=self.way.endswith("in place"))
+        if self.way.endswith("batch norm"):
             maps = self.norm(maps)
         maps = self.activated(maps)
         return self.second(maps).mean((2, 3))
@@ -33,11 +37,33 @@ class Written(nn.Module):
             return maps
         if self.way == "keyword":
             return F.relu(input=maps, inplace=True)
-        ways = {"function": F.relu, "torch": torch.relu, "silu": F.silu, "none": lambda x: x}
-        return ways.get(self.way, self.relu)(maps)
+        return FUNCTIONS.get(self.way, self.relu)(maps)
 
 
-WAYS = ["module", "module in place", "method in place", "keyword", "function", "torch", "silu", "batch norm"]
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "function": F.relu,
+    "torch": torch.relu,
+    "silu": F.silu,
+    "sine": torch.sin,
+    "shrink": F.softshrink,
+    "clamp": lambda maps: maps.clamp(min=0),
+    "clamp, both ends": lambda maps: torch.clamp(maps, 0, 1),
+    "clamp in place": lambda maps: maps.clamp_min_(0),
+    "clip": lambda maps: torch.clip(input=maps, min=0.0),
+    "copy": lambda maps: maps.clone().relu_(),
+    "copy of a copy": lambda maps: F.relu(maps.float().contiguous(memory_format=torch.channels_last).clone()),
+}
+BEFORE = ["dropout, function", "dropout, module in place", "dropout, batch norm"]
+WAYS = ["module", "module in place", "method in place", "keyword", "batch norm", *FUNCTIONS, *BEFORE]
+# What follows here is no activation, or not the only one to see the maps: they are patched as they are.
+NOT = {
+    "none": lambda maps: maps,
+    "a guard": lambda maps: maps.clamp(min=-0.1),
+    "a factor": lambda maps: F.relu(maps * 2),
+    "two readers": lambda maps: F.relu(maps.clone()) + maps,
+    "two readers of a copy": lambda maps: (copied := maps.clone()).relu() + copied,
+}
+FUNCTIONS |= NOT
 
 
 def network_of(way: str) -> Network:
@@ -45,13 +71,13 @@ def network_of(way: str) -> Network:
     return Network.from_module(Written(way), (2, 9, 9), device="cpu")
 
 
-@pytest.mark.parametrize("way", [*WAYS, "none"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_patch_sees_and_replaces_what_the_rest_of_the_network_sees(way: str) -> None:
     network = network_of(way)
     images = torch.rand(3, 2, 9, 9)
     module, seen = network.module, []
     before = module.first(images)
-    expected = module.activated(module.norm(before) if way == "batch norm" else before.clone())
+    expected = module.activated(module.norm(before) if way.endswith("batch norm") else before.clone())
 
     def patch(maps: Tensor) -> Tensor:
         seen.append(maps.clone())
@@ -62,6 +88,22 @@ def test_a_patch_sees_and_replaces_what_the_rest_of_the_network_sees(way: str) -
     torch.testing.assert_close(got, module.second(2 * expected + 1).mean((2, 3)))
     plain = network.activations(images, ["logits"])["logits"]
     torch.testing.assert_close(plain, module.second(expected).mean((2, 3)))
+
+
+@pytest.mark.parametrize("way", NOT)
+def test_maps_that_no_activation_alone_sees_are_patched_as_they_are(way: str) -> None:
+    network = network_of(way)
+    images = torch.rand(3, 2, 9, 9)
+    module, seen = network.module, []
+
+    def patch(maps: Tensor) -> Tensor:
+        seen.append(maps.clone())
+        return 2 * maps + 1
+
+    got = network.activations(images, ["logits"], through={"first": patch})["logits"]
+    torch.testing.assert_close(seen[0], module.first(images))
+    expected = module.second(module.activated(2 * module.first(images) + 1)).mean((2, 3))
+    torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("way", WAYS)

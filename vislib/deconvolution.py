@@ -100,12 +100,14 @@ def project(
         output = _activated(network, leaf * 1.0, known)
         own = output[torch.arange(len(chosen)), torch.tensor(chosen)]
     seeds = _seeds(known, own.detach(), start, position)
-    if not own.requires_grad:
+    pixels: Tensor | None = None
+    if own.requires_grad:
+        (pixels,) = torch.autograd.grad(own, leaf, seeds, allow_unused=True)
+    if pixels is None:
         raise NetworkError(
             f"No gradient comes from {known.name!r} of {network.name} back to the image, because the network "
             "detaches it on the way."
         )
-    (pixels,) = torch.autograd.grad(own, leaf, seeds)
     return Projection(pixels, own.detach(), relus.calls, pools.calls)
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from vislib.axes import channels_first, follow, mark_maps
 from vislib.fused import is_plain
-from vislib.patching import is_activation
+from vislib.patching import activates, is_idle
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -48,8 +48,6 @@ _LOOKS = {
     ),
 }
 _FRAMES = 16
-# What may stand between a module's activation and its end without changing a value.
-_IDLE = {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone", "to"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Call:
     shape: tuple[int, ...]
     input_shape: tuple[int, ...]  # of the first input, () where there is no tensor
     taken: tuple[int, int] | None  # token of the first input
-    given: tuple[int, int]  # token of the output
+    given: tuple[int, int]  # token of the output; of what it is but a copy of, where it is one
     origin: frozenset[str]  # the convolutions that the output comes from with no other convolution between
     channels_first: bool  # the channels are the second axis, as far as that is known
     active: bool  # the output comes out of an activation
@@ -115,47 +113,78 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 class _Provenance(TorchFunctionMode):
     """Marks each tensor with the convolutions that it directly comes from, in the tensor's own attributes.
 
-    `activated` collects the tokens of the tensors that one activation alone was applied to, and nothing else.
+    `activated` collects the tokens of the tensors that one activation alone was applied to, and nothing else. What only
+    passes values on, such as an idle dropout, is looked through: what it returns stands for what it was given.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._activated: set[tuple[int, int]] = set()
         self._read: set[tuple[int, int]] = set()
+        self._same: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def activated(self) -> set[tuple[int, int]]:
         """As said of the class."""
         return self._activated - self._read
 
+    def first(self, taken: tuple[int, int]) -> tuple[int, int]:
+        """The token of the tensor that first held these values."""
+        while taken in self._same:
+            taken = self._same[taken]
+        return taken
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         given = list(tensors_in((args, kwargs)))
-        self._watch(func, given)
+        taken = [token(t) if "vislib_serial" in t.__dict__ else None for t in given]
+        activating = activates(func, args, kwargs)
         result = func(*args, **kwargs)
         made = [t for t in tensors_in(result) if not isinstance(t, nn.Parameter)]
+        if taken and taken[0] is not None and _passes_on(func, given[0], taken[0], made):
+            if made[0] is not given[0]:
+                self._same[token(made[0])] = taken[0]
+        else:
+            self._watch(func, taken, activating)
         if made:
             origins = [_origin(t) for t in given]
             origin = frozenset().union(*origins) if origins else frozenset()
-            active = is_activation(func) or (_is_idle(func) and any(_is_active(t) for t in given))
+            active = activating or (is_idle(func) and any(_is_active(t) for t in given))
             follow(func, args, kwargs, given, made)
             for tensor in made:
                 tensor.__dict__["vislib_origin"] = origin
                 tensor.__dict__["vislib_active"] = version(tensor) if active else None
         return result
 
-    def _watch(self, func: Callable[..., Any], given: Sequence[Tensor]) -> None:
+    def _watch(
+        self, func: Callable[..., Any], given: Sequence[tuple[int, int] | None], activating: bool
+    ) -> None:
         """Note which outputs of modules this function takes."""
         if getattr(func, "__name__", "") in _LOOKS:
             return
-        for tensor in given:
-            if "vislib_serial" in tensor.__dict__:
-                taken = token(tensor)
-                alone = is_activation(func) and tensor is given[0] and taken not in self._activated
+        for place, known in enumerate(given):
+            if known is not None:
+                taken = self.first(known)
+                alone = activating and place == 0 and taken not in self._activated
                 # Inside of a function with a backward of its own, nothing that is put in between gets a gradient.
                 (self._activated if alone and not _in_own_function() else self._read).add(taken)
+
+
+def _passes_on(
+    func: Callable[..., Any], given: Tensor, taken: tuple[int, int], made: Sequence[Tensor]
+) -> bool:
+    """Whether the call gave back the very values that it was given, as dropout does in evaluation mode."""
+    if not is_idle(func) or len(made) != 1:
+        return False
+    (result,) = made
+    if result is given:
+        return token(given) == taken
+    if {result.layout, given.layout} != {torch.strided}:
+        return False
+    alike = (result.shape, result.dtype, result.device) == (given.shape, given.dtype, given.device)
+    return alike and bool(torch.equal(result, given))
 
 
 def _in_own_function() -> bool:
@@ -168,10 +197,6 @@ def _in_own_function() -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _is_idle(func: Callable[..., Any]) -> bool:
-    return getattr(func, "__name__", "") in _IDLE
 
 
 def _is_active(tensor: Tensor) -> bool:
@@ -250,7 +275,16 @@ def record(
     finally:
         for handle in handles:
             handle.remove()
-    return [replace(call, activated=call.given in provenance.activated) for call in calls.values()]
+    first, activated = provenance.first, provenance.activated
+    return [
+        replace(
+            call,
+            given=first(call.given),
+            taken=None if call.taken is None else first(call.taken),
+            activated=first(call.given) in activated,
+        )
+        for call in calls.values()
+    ]
 
 
 def find_layers(calls: list[Call], batch: int, axes: int) -> tuple[dict[str, Layer], dict[str, str]]:

@@ -13,13 +13,17 @@ from vislib.attribution.map_layers import no_maps
 from vislib.attribution.method import method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
-from vislib.errors import AttributionError
+from vislib.errors import AttributionError, NetworkError
 from vislib.network import Network
 from vislib.patching import Patch
 from vislib.probe import LOGITS
 
 FAMILY = "class activation maps"
 ROUNDING = 1e-5  # of the usual gradient: what the mean of gradients that cancel out comes to
+BELOW_ZERO = (
+    "The maps of {layer!r} have values below 0, and the weights of Grad-CAM++ are derived for maps behind a ReLU; "
+    "compare with Grad-CAM."
+)
 ALL_NEGATIVE = "All values are 0 or below{which}: nothing in this layer speaks for the target."
 
 
@@ -59,7 +63,7 @@ def cut(
     """The layer's maps as the rest of the network sees them, the score's gradient by them, and the scores.
 
     The maps are a leaf of the graph: what comes before them is computed without one. Raises AttributionError
-    where the target does not depend on the layer.
+    where no gradient comes from the target to the layer.
     """
     parts = []
     for rows in query.batches(len(query.images), gradients=True):
@@ -76,8 +80,9 @@ def cut(
             (gradient,) = torch.autograd.grad(scores, held[0], torch.ones_like(scores), allow_unused=True)
         if gradient is None:
             raise AttributionError(
-                f"{query.target.layer!r} gets no gradient from {query.layer!r}, so its maps say nothing of it; choose "
-                "a layer that it is computed from."
+                f"No gradient comes from {query.target.layer!r} back to {query.layer!r}: it is not computed from "
+                "that layer, or detached on the way, as by torch.no_grad or checkpoint(use_reentrant=True). Choose "
+                "another layer, or a perturbation method."
             )
         parts.append((held[0].detach(), gradient, scores.detach()))
     maps, gradients, scores = (torch.cat(each_part) for each_part in zip(*parts, strict=True))
@@ -105,11 +110,13 @@ def rectified(
     raw: Float[Tensor, "n *coarse"],
     scores: Float[Tensor, "n"],
     *,
+    notes: tuple[str, ...] = (),
     step: int = 1,
     steps: int = 1,
 ) -> Attribution:
     """The positive part as published; a map without one is said to have none."""
-    return query.result(raw.clamp(min=0), scores, notes=all_negative(raw), step=step, steps=steps)
+    said = (*notes, *all_negative(raw))
+    return query.result(raw.clamp(min=0), scores, notes=said, step=step, steps=steps)
 
 
 def all_negative(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
@@ -162,10 +169,14 @@ def plus_weights(
     check=no_maps,
 )
 def grad_cam_plus(query: Query) -> Iterator[Attribution]:
-    """`relu(sum_k w_k A_k)` with the weights of `plus_weights` (Chattopadhay et al. 2018)."""
+    """`relu(sum_k w_k A_k)` with the weights of `plus_weights` (Chattopadhay et al. 2018).
+
+    Its weights are derived for maps behind a ReLU; where a map has a value below 0, the answer says so.
+    """
     maps, gradient, scores = cut(query)
     weights = each(plus_weights(maps, gradient), maps.ndim - 2)
-    yield rectified(query, weighed_maps(maps, weights), scores)
+    notes = (BELOW_ZERO.format(layer=query.layer),) if bool((maps < 0).any()) else ()
+    yield rectified(query, weighed_maps(maps, weights), scores, notes=notes)
 
 
 @method(
@@ -211,7 +222,10 @@ def head(network: Network) -> tuple[str, str] | str:
     network writes its pooling.
     """
     if network not in _heads:
-        _heads[network] = _find_head(network)
+        try:
+            _heads[network] = _find_head(network)
+        except NetworkError as error:  # a layer that cannot be gone through, or images that it does not take
+            _heads[network] = str(error)
     return _heads[network]
 
 
@@ -246,10 +260,15 @@ def _find_head(network: Network) -> tuple[str, str] | str:
         for layer in reversed(fitting):
             mine = last(means[layer].to(last.weight.dtype)).to(logits.dtype)
             if mine.shape == logits.shape and bool(
-                ((mine - logits).abs() <= 1e-4 * logits.abs().max()).all()
+                ((mine - logits).abs() <= _rounding(logits, 1e-4) * logits.abs().max()).all()
             ):
                 return layer, name
     return refusal
+
+
+def _rounding(scores: Tensor, least: float) -> float:
+    """What scores of this type may be off by, as a share of the largest: coarse where torch.autocast computes them."""
+    return max(least, 8 * torch.finfo(scores.dtype).eps)
 
 
 def _no_head(network: Network) -> str:
@@ -310,8 +329,9 @@ def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
     weight = last.weight
     assert isinstance(weight, Tensor)
     with torch.no_grad():
-        logits = last(maps.flatten(2).mean(2))
-    if not bool(((query.target.of(logits) - scores).abs() <= 1e-3 * logits.abs().amax(1)).all()):
+        logits = last(maps.flatten(2).mean(2).to(last.weight.dtype))
+    off = (query.target.of(logits) - scores).abs()
+    if not bool((off <= _rounding(scores, 1e-3) * logits.abs().amax(1)).all()):
         # The head was found on other images; what it does not hold for is refused.
         raise AttributionError(
             f"CAM needs class scores that are a linear layer of the mean maps of {layer!r}, which {query.network.name} "

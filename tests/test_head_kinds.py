@@ -91,6 +91,10 @@ Pair = namedtuple("Pair", "maps scores")
         (lambda y: Answer(y.flip(1), y), "scores"),
         (lambda y: Pair(y.flip(1), y), "scores"),
         (lambda y: Pair(y.flip(1), y), 1),
+        (lambda y: {"a.b": y, "a": {"b": y.flip(1)}}, "a.b"),
+        (lambda y: {"a": {"b": y.flip(1)}, "a.b": y}, "a.b"),
+        (lambda y: {"0": y.flip(1), 0: y}, 0),
+        (lambda y: {0: y.flip(1), "0": y}, "0"),
     ],
 )
 def test_the_item_that_is_named_is_the_score(pack: Callable[[Tensor], Any], key: int | str | None) -> None:
@@ -100,6 +104,17 @@ def test_the_item_that_is_named_is_the_score(pack: Callable[[Tensor], Any], key:
     found = attribute(network, images(), Target(0, against=1), "Occlusion", window=4, stride=4, fill="zero")
     want = 5 * F.avg_pool2d(images(), 4)[:, 0].numpy() / 4
     np.testing.assert_allclose(found.raw, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("answer", [{"a.b": 1, "a": {"b": 2}}, {"0": 1, 0: 2}])
+def test_two_items_of_one_name_are_two_candidates(answer: dict[Any, Any]) -> None:
+    def pack(y: Tensor) -> Any:
+        return {
+            key: {"b": y.flip(1)} if isinstance(value, dict) else value * y for key, value in answer.items()
+        }
+
+    with pytest.raises(NetworkError, match="several tensors that may be its class scores"):
+        open_(known(end=pack))
 
 
 def test_a_network_can_be_taken_for_another_head_without_loading_it_again() -> None:

@@ -9,7 +9,8 @@ import torch
 from network_making import brain, wrap
 from torch import Tensor, nn
 
-from vislib.errors import NetworkError
+from vislib.attribution import attribute
+from vislib.errors import NetworkError, VislibError
 from vislib.network import Network
 
 
@@ -109,3 +110,34 @@ class _OfOne(nn.Module):
 def test_a_network_that_takes_one_image_at_a_time_is_told_why_it_is_refused(how: str, said: str) -> None:
     with pytest.raises(NetworkError, match=said):
         Network.from_module(_OfOne(how), (1, 12, 12), name="alone", device="cpu")
+
+
+class Fixed(nn.Module):
+    """A network whose forward is written for a batch of two."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.conv, self.head = how, nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.how == "takes two":
+            images = torch.cat([images[:1], images[1:2]])
+        means = torch.relu(self.conv(images)).mean((2, 3))
+        return self.head(means.view(2, 4) if self.how == "view" else means)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("takes two", r"gave scores of shape \(2, 3\) for 3 images; its forward must take any number"),
+        ("view", r"it ran 2 images of this shape, so its forward may not take any number of them\.$"),
+    ],
+)
+def test_a_network_for_two_images_never_answers_for_three(how: str, said: str) -> None:
+    network = Network.from_module(Fixed(how), (1, 16, 16), device="cpu")
+    images = torch.rand(3, 1, 16, 16)
+    expected = network.logits(images[:2])
+    assert torch.allclose(network.logits(images[1:2]), expected[1:], atol=1e-5)
+    for ask in (network.logits, network.probabilities, lambda x: attribute(network, x, 0, "Saliency")):
+        with pytest.raises(VislibError, match=said):
+            ask(images)

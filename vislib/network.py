@@ -4,7 +4,6 @@ import copy
 import functools
 import hashlib
 import math
-import operator
 import re
 import threading
 import time
@@ -27,6 +26,7 @@ from vislib.probe import LOGITS, Layer, holds_most
 from vislib.reading import Reading
 from vislib.running import run
 from vislib.standardisation import Standardisation
+from vislib.whole import wholes
 from vislib.words import counted, told_apart
 
 __all__ = ["Layer", "Network", "ReceptiveField"]
@@ -213,7 +213,11 @@ class Network:
     def check_units(self, layer: str, units: Iterable[SupportsIndex]) -> tuple[int, ...]:
         """The units as a tuple of int; raises NetworkError when the layer lacks one of them."""
         known = self.layer(layer)
-        chosen = tuple(int(operator.index(unit)) for unit in units)  # a bool is an index too
+        chosen = wholes(units)
+        if chosen is None:
+            raise NetworkError(
+                f"Units of {known.name!r} cannot be {units!r}; give whole numbers, such as [0, {known.channels - 1}]."
+            )
         for unit in chosen:
             if not 0 <= unit < known.channels:
                 raise NetworkError(
@@ -256,7 +260,7 @@ class Network:
         returns. Raises NetworkError for unknown layers, images that do not fit, a module that fails, and
         layers that this input does not reach.
         """
-        asked = {name: self.layer(name) for name in layers}
+        asked = {name: self.layer(name) for name in ([layers] if isinstance(layers, str) else layers)}
         if not asked:
             return {}
         if self.mixes and len(images) > 1 and not through:
@@ -285,6 +289,12 @@ class Network:
                 f"{self.name}'s layer {name!r} was not reached by images of shape {tuple(images.shape)}; "
                 f"give images of shape {self.input_shape} each."
             )
+        for name, tensor in found.items():
+            if asked[name].name == LOGITS and tensor.shape[:1] != images.shape[:1]:
+                raise NetworkError(
+                    f"{self.name} gave scores of shape {tuple(tensor.shape)} for {counted(len(images), 'image')}; its "
+                    "forward must take any number of images (len(images)) and not one that is written into it."
+                )
         return found
 
     def receptive_field(self, layer: str, position: Sequence[int] | None = None) -> ReceptiveField:
@@ -306,13 +316,26 @@ class Network:
 
     def _prepare(self, images: Tensor, layout: torch.memory_format | None = None) -> Tensor:
         """Check, move and standardise."""
+        self.check_images(images)
+        images = images.to(device=self.device, dtype=self.dtype)
+        return self.standardisation(images).contiguous(memory_format=layout or self.layout)
+
+    def check_images(self, images: Any) -> None:
+        """Raise NetworkError for what is no batch of images such as the network takes."""
+        if not isinstance(images, Tensor):
+            raise NetworkError(
+                f"Images must be a torch tensor, not {type(images).__name__}; torch.as_tensor makes one."
+            )
+        if not images.is_floating_point():
+            dtype = str(images.dtype).removeprefix("torch.")
+            raise NetworkError(
+                f"Images were given as {dtype}; give real numbers in [0, 1], such as images.float() / 255."
+            )
         if images.ndim != len(self.input_shape) + 1 or images.shape[1] != self.input_shape[0]:
             raise NetworkError(
                 f"{self.name} was given images of shape {tuple(images.shape)}; it takes (n, "
                 f"{str(self.input_shape)[1:]}, or other sizes after the channels where the module can."
             )
-        images = images.to(device=self.device, dtype=self.dtype)
-        return self.standardisation(images).contiguous(memory_format=layout or self.layout)
 
     def _forward(self, prepared: Tensor) -> Any:
         """Run the module; its own exceptions become one sentence."""
@@ -347,13 +370,12 @@ class Network:
 
 
 def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> tuple[int, ...]:
-    shape = tuple(operator.index(size) for size in input_shape if isinstance(size, SupportsIndex))
-    if len(shape) != len(input_shape):
-        shape = ()  # 2.5 pixels are no size
+    shape = wholes(input_shape) or ()  # 2.5 pixels are no size
+    given = tuple(input_shape) if isinstance(input_shape, Iterable) else input_shape
     if not 2 <= len(shape) <= 4 or any(size < 1 for size in shape):
         raise NetworkError(
-            f"{name} was given input shape {tuple(input_shape)}; it must be channels and one to three "
-            "spatial sizes, all 1 or more, such as (1, 128, 128)."
+            f"{name} was given input shape {given}; it must be channels and one to three spatial "
+            " sizes, all 1 or more, such as (1, 128, 128)."
         )
     if math.prod(shape) > _MOST_VALUES:
         raise NetworkError(

@@ -25,12 +25,10 @@ from vislib.output import (
     understand,
 )
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
-from vislib.running import run
+from vislib.running import PROBE_BATCH, run
 from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness, uses_python_random
 from vislib.tokens import Tokens, find_tokens
 
-# Two images: a module that drops or invents the batch axis shows itself at once.
-PROBE_BATCH = 2
 _ONE = (
     "{name} takes one image at a time: it runs one but no {batch}, as with a view(1, ...) or a state that is made for "
     "a batch of one; have its forward take the number from its images (len(images))."

@@ -184,24 +184,31 @@ def _names(output: Any) -> tuple[str, ...]:
 
 def item(output: Any, key: Key | None) -> Tensor | None:
     """The tensor at `key` ("logits", 1, "heads.0"), or the first where no key is needed; None where there is none."""
-    found = dict(items(output))
+    found = list(items(output))
     if key is None:
-        return next(iter(found.values()), None)
-    if str(key) in found:
-        return found[str(key)]
-    inside = [tensor for path, tensor in found.items() if path.startswith(f"{key}.")]
+        return found[0][1] if found else None
+    # A key of that very name is meant before a nested item ("a.b" of {"a.b": x, "a": {"b": y}}).
+    if isinstance(output, Mapping) and isinstance(itself := _get(output, key), Tensor):
+        return itself
+    same = [tensor for path, tensor in found if path == str(key)]
+    inside = same[:1] or [tensor for path, tensor in found if path.startswith(f"{key}.")]
     if not inside and isinstance(key, int) and _names(output):
-        inside = list(found.values())[key : key + 1]
+        inside = [tensor for _, tensor in found[key : key + 1]]
     return inside[0] if len(inside) == 1 else None
+
+
+def _get(output: Mapping[Any, Any], key: Key) -> Any:
+    """The mapping's value of that key; None where it has none."""
+    return next((value for name, value in output.items() if type(name) is type(key) and name == key), None)
 
 
 def choose(name: str, output: Any, key: Key | None, batch: int) -> Key | None:
     """The key of the scores in the answer to `batch` images; raises NetworkError where it would be a guess."""
-    found: dict[str, Tensor] = {}
+    found: list[tuple[str, Tensor]] = []
     for path, tensor in items(output):
-        known = any(tensor is other for other in found.values())
+        known = any(tensor is other for _, other in found)
         if tensor.is_floating_point() and tensor.ndim >= 1 and tensor.shape[0] == batch and not known:
-            found[path] = tensor
+            found.append((path, tensor))
     if key is not None:
         if item(output, key) is None:
             raise NetworkError(
@@ -211,15 +218,16 @@ def choose(name: str, output: Any, key: Key | None, batch: int) -> Key | None:
     if isinstance(output, Tensor) or not found:
         return None
     first, others = SEGMENTATION
-    named = [path for path in found if path == SCORES]
-    if first in found and found.keys() - {first} <= others:
+    paths = [path for path, _ in found]
+    named = [path for path in paths if path == SCORES]
+    if first in paths and set(paths) - {first} <= others:
         named = [first]
     if len(found) > 1 and not named:
         raise NetworkError(
             f"{name} puts out several tensors that may be its class scores: {listed(output)}; name the one that is "
             'with the key output, such as output = 1 or output = "logits" (in the card or in Network.from_module).'
         )
-    return (named or list(found))[0]
+    return (named or paths)[0]
 
 
 def listed(output: Any) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vislib.errors import NetworkError
 from vislib.network import Layer, Network, ReceptiveField
 from vislib.relu import PASS, ReluRule
+from vislib.whole import wholes
 
 __all__ = ["Crop", "ReceptiveField", "crop_for", "receptive_field", "sees_little"]
 
@@ -170,11 +171,12 @@ def _centre(layer: Layer) -> Position:
 def _checked_position(network: Network, layer: Layer, position: Sequence[int] | None) -> Position:
     if position is None:
         return _centre(layer)
-    place = tuple(int(p) for p in position)
-    inside = len(place) == len(layer.spatial)
-    if not inside or not all(0 <= p < s for p, s in zip(place, layer.spatial, strict=True)):
+    place = wholes(position)
+    inside = place is not None and len(place) == len(layer.spatial)
+    if place is None or not inside or not all(0 <= p < s for p, s in zip(place, layer.spatial, strict=True)):
+        given = position if place is None else place
         raise NetworkError(
-            f"{network.name}'s layer {layer.name!r} has no position {place}; its positions start "
+            f"{network.name}'s layer {layer.name!r} has no position {given!r}; its positions start "
             f"at 0 on each axis and stay below {layer.spatial}."
         )
     return place

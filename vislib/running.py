@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from vislib.errors import NetworkError, VislibError, out_of_memory
 
+# Images that a network is opened with. Two: a module that drops or invents the batch axis shows itself at once.
+PROBE_BATCH = 2
+
 
 def run(module: nn.Module, prepared: Tensor, name: str, input_shape: tuple[int, ...]) -> Any:
     """What the module puts out for standardised images; raises NetworkError where it fails."""
@@ -39,7 +42,10 @@ def _failure(
             culprit = names.get(owner, "") or culprit
     place = f"its module {culprit!r}" if culprit else "its forward"
     said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no message"
+    why = f"it was made for images of shape {input_shape} each"
+    if tuple(prepared.shape[1:]) == input_shape and len(prepared) > PROBE_BATCH:
+        why = f"it ran {PROBE_BATCH} images of this shape, so its forward may not take any number of them"
     return (
         f"{name} cannot run images of shape {tuple(prepared.shape)}: {place} raised "
-        f"{type(error).__name__} ({said}); it was made for images of shape {input_shape} each."
+        f"{type(error).__name__} ({said}); {why}."
     )

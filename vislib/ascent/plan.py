@@ -1,7 +1,6 @@
 """What is to be climbed: arguments of an ascent, checked, and the spec that names the run."""
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ from vislib.ascent.defaults import default_preset
 from vislib.ascent.evaluation import PRECISIONS
 from vislib.ascent.objectives import Objective
 from vislib.ascent.parameters import PARAMETERS
-from vislib.ascent.presets import Preset, check_together, find_preset
+from vislib.ascent.presets import PRESETS, Preset, check_together, find_preset
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.receptive import crop_for
+from vislib.whole import checked_seed, whole, wholes
 from vislib.words import counted, were
 
 MAX_SIZE = 4096  # pixels an axis: beyond it a typing error is likelier than a wish
@@ -84,7 +84,7 @@ def make_plan(
         units=chosen,
         presets=presets,
         steps=_steps(presets, steps),
-        seed=_seed(seed),
+        seed=checked_seed(seed, AscentError),
         canvas=canvas,
         precision=_precision(precision),
         objective=_with_priors(objective or objectives.channel(name, chosen), presets, network),
@@ -151,7 +151,11 @@ def _resolve(network: Network, layer: str, preset: Presets) -> tuple[Preset, ...
         return (default_preset(network, layer),)
     if isinstance(preset, str):
         return (find_preset(preset),)
-    return (preset,) if isinstance(preset, Preset) else tuple(preset)
+    several = (preset,) if isinstance(preset, Preset) or not isinstance(preset, Iterable) else tuple(preset)
+    for one in several:
+        if not isinstance(one, Preset):
+            raise AscentError(f"A preset cannot be {one!r}; give one of {', '.join(PRESETS)}, or a Preset.")
+    return several
 
 
 def _rows(
@@ -178,11 +182,9 @@ def _canvas(network: Network, size: Size) -> tuple[int, ...]:
     usual = tuple(network.input_shape[1:])
     if size is None:
         return usual
-    try:
-        canvas = (operator.index(size),) * len(usual)  # type: ignore[arg-type]
-    except TypeError:
-        canvas = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
-    if len(canvas) != len(usual) or not all(isinstance(n, int) and 1 <= n <= MAX_SIZE for n in canvas):
+    one = whole(size)
+    canvas = (wholes(size) or ()) if one is None else (one,) * len(usual)
+    if len(canvas) != len(usual) or not all(1 <= n <= MAX_SIZE for n in canvas):
         raise AscentError(
             f"An image size of {size!r} does not fit {network.name}; give one whole number from 1 to {MAX_SIZE}, "
             f"or {len(usual)} of them (its own size is {' x '.join(map(str, usual))})."
@@ -214,16 +216,6 @@ def _with_priors(objective: Objective, presets: Sequence[Preset], network: Netwo
 
 def _steps(presets: Sequence[Preset], steps: int | None) -> int:
     return int(PARAMETERS["steps"].check(presets[0].steps if steps is None else steps))
-
-
-def _seed(seed: int) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise AscentError(f"A seed cannot be {seed!r}; give a whole number, 0 or more.")
-    return number
 
 
 def _precision(precision: str) -> str:

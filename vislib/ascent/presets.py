@@ -9,6 +9,7 @@ from typing import Any
 from vislib.ascent.parameters import PARAMETERS, Value
 from vislib.ascent.randomness import SEARCH, generator
 from vislib.errors import AscentError
+from vislib.whole import checked_seed, whole
 
 # An optimiser's usual learning rate, taken when a preset's optimiser is changed and its lr is not.
 USUAL_LR: Mapping[str, float] = MappingProxyType(
@@ -187,7 +188,7 @@ SHARED = (
 
 def find_preset(name: str) -> Preset:
     """The preset of that name; raises AscentError with the names there are."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise AscentError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
     return PRESETS[name]
 
@@ -199,11 +200,12 @@ def random_search(n: int, seed: int = 0) -> list[Preset]:
     (arXiv 1506.06579) drew 300 combinations but printed no ranges; here each regulariser is off in half of
     the draws, and otherwise decay is log-uniform in 1e-4..0.5, blur sigma uniform in 0.3..1.5 at every 1..10
     steps, and the percentiles uniform in 10..95. Draw i depends on (seed, i) alone. Raises
-    AscentError for n < 1.
+    AscentError for n < 1 and for what is no seed.
     """
-    if n < 1:
-        raise AscentError(f"A random search of {n} combinations is empty; give 1 or more.")
-    return [_draw(index, seed) for index in range(n)]
+    if (whole(n) or 0) < 1:
+        raise AscentError(f"A random search of {n!r} combinations is empty; give 1 or more.")
+    start = checked_seed(seed, AscentError)
+    return [_draw(index, start) for index in range(n)]
 
 
 def _draw(index: int, seed: int) -> Preset:

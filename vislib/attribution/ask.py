@@ -23,16 +23,17 @@ from vislib.attribution.method import METHODS, Method
 from vislib.attribution.query import Query
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target, as_target
-from vislib.errors import AttributionError, NetworkError, VislibError, out_of_memory
+from vislib.errors import AttributionError, VislibError, out_of_memory
 from vislib.network import Network
 from vislib.parameters import Value
+from vislib.whole import checked_seed
 
 __all__ = ["attribute", "attribution_steps", "default_layer", "find_method", "map_layers"]
 
 
 def find_method(name: str) -> Method:
     """The method of that name; raises AttributionError."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise AttributionError(f"There is no method {name!r}; the methods are {', '.join(METHODS)}.")
     return METHODS[name]
 
@@ -52,25 +53,12 @@ def attribution_steps(
     `layer` is the one whose maps a class activation map takes (default: `default_layer`). All is checked
     before this returns: raises AttributionError or NetworkError.
     """
-    chosen = find_method(method) if isinstance(method, str) else method
+    chosen = method if isinstance(method, Method) else find_method(method)
     values = chosen.values(parameters)
     problem = chosen.check(network)
     if problem:
         raise AttributionError(problem)
-    if not isinstance(images, torch.Tensor):
-        raise AttributionError(
-            f"Images must be a torch tensor, not {type(images).__name__}; torch.as_tensor makes one."
-        )
-    if not images.is_floating_point():
-        raise AttributionError(
-            f"Images were given as {str(images.dtype).removeprefix('torch.')}; give real numbers in [0, 1], such as "
-            "images.float() / 255."
-        )
-    if images.ndim != len(network.input_shape) + 1 or images.shape[1] != network.input_shape[0]:
-        raise NetworkError(
-            f"{network.name} was given images of shape {tuple(images.shape)}; it takes (n, "
-            f"{str(network.input_shape)[1:]}."
-        )
+    network.check_images(images)
     if len(images) == 0 or not bool(torch.isfinite(images).all()):
         given = "no image" if len(images) == 0 else "an image with NaN or infinite values"
         raise AttributionError(f"{chosen.name} was given {given}; give one or more images of finite numbers.")
@@ -83,7 +71,7 @@ def attribution_steps(
         target=asked,
         layer=_layer_of(chosen, network, layer, asked),
         values=values,
-        seed=seed,
+        seed=checked_seed(seed, AttributionError),
     )
     with _in_words(chosen, network):
         steps = chosen.compute(query)  # what it cannot be asked, it says now

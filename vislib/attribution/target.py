@@ -1,7 +1,6 @@
 """Target: what an attribution answers for, a class or any unit of any layer, or one unit rather than another."""
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, SupportsIndex
@@ -13,6 +12,7 @@ from torch import Tensor
 from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.probe import LOGITS
+from vislib.whole import whole, wholes
 from vislib.words import counted
 
 Units = int | tuple[int, ...]
@@ -46,10 +46,10 @@ class Target:
             raise AttributionError(
                 f"A unit of {layer.name} was set against itself, which explains nothing; choose another one."
             )
-        if self.position is not None and len(self.position) != len(layer.spatial):
+        if self.position is not None and len(wholes(self.position) or ()) != len(layer.spatial):
             raise AttributionError(
-                f"{layer.name} was given position {self.position}; it has "
-                f"{counted(len(layer.spatial), 'spatial axis')}, so give one index an axis or none."
+                f"{layer.name} was given position {self.position!r}; it has "
+                f"{counted(len(layer.spatial), 'spatial axis')}, so give one whole number an axis or none."
             )
         return replace(self, layer=layer.name, unit=unit, against=against)
 
@@ -146,17 +146,17 @@ def as_target(given: Target | SupportsIndex) -> Target:
     """A class's number, also numpy's or a tensor's, as a Target; raises AttributionError for what is neither."""
     if isinstance(given, Target):
         return given
-    try:
-        return Target(operator.index(given))
-    except (TypeError, RuntimeError):
-        raise AttributionError(f"A target cannot be {given!r}; give a class's number or a Target.") from None
+    if (unit := whole(given)) is None:
+        raise AttributionError(f"A target cannot be {given!r}; give a class's number or a Target.")
+    return Target(unit)
 
 
 def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, ...]:
-    if isinstance(units, SupportsIndex):
-        several: tuple[SupportsIndex, ...] = (units,) * n
-    else:
-        several = tuple(units)
+    several = wholes(units) if (one := whole(units)) is None else (one,) * n
+    if several is None:
+        raise AttributionError(
+            f"A unit of {layer} cannot be {units!r}; give its number, or a list with one for each image."
+        )
     if len(several) != n:
         raise AttributionError(
             f"{counted(len(several), 'unit')} of {layer} {'was' if len(several) == 1 else 'were'} given for "

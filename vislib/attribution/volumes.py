@@ -157,7 +157,7 @@ def volume_attribution_steps(
             f"{network.name} takes images of shape {network.input_shape} (channels, then spatial sizes), which a "
             "volume cannot be made into; choose a network over 1 or 3 channels and 2 or 3 spatial axes."
         )
-    chosen = find_method(method) if isinstance(method, str) else method
+    chosen = method if isinstance(method, Method) else find_method(method)
     asked = _for_every_slice(as_target(target).checked(network, 1))
 
     def ask(images: Float[Tensor, "n c *spatial"]) -> Iterator[Attribution]:

@@ -12,6 +12,7 @@ from vislib.attribution.target import Target
 from vislib.errors import AttributionError
 from vislib.evaluation.scores import batch_size, class_target, measured
 from vislib.network import Network
+from vislib.whole import checked_seed
 
 STEPS = 28
 MOVES = 0.01  # a curve that moves by less tells nothing
@@ -89,7 +90,7 @@ def places(maps: Float[np.ndarray, "n *spatial"], seed: int = 0) -> Int[np.ndarr
         raise AttributionError(
             "A map with NaN or infinite values was to be judged; give maps of finite numbers."
         )
-    shuffled = np.random.default_rng(seed).permutation(flat.shape[1])
+    shuffled = np.random.default_rng(checked_seed(seed, AttributionError)).permutation(flat.shape[1])
     order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(flat.shape[1])[None], axis=1)

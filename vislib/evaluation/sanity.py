@@ -15,6 +15,7 @@ from vislib.errors import AttributionError
 from vislib.evaluation.similarity import rank_correlation, sizes, ssim
 from vislib.network import Network
 from vislib.parameters import Value
+from vislib.whole import MOST_SEED, checked_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,7 @@ def cascade(network: Network, *, seed: int = 0, stages: int | None = None) -> It
     once then). Adebayo et al. 2018, arXiv 1810.03292.
     """
     groups = weighted_layers(network)
+    seed = checked_seed(seed, AttributionError)
     count = len(groups) if stages is None else max(1, min(stages, len(groups)))
     ends = {round((number + 1) * len(groups) / count) for number in range(count)}
     module = network.copied().cpu()
@@ -111,7 +113,7 @@ def cascade(network: Network, *, seed: int = 0, stages: int | None = None) -> It
     done: set[nn.Parameter] = set()
     for number, group in enumerate(groups, start=1):
         for name in group:
-            _randomise(parts[name], done, seed * 100_003 + number)
+            _randomise(parts[name], done, (seed * 100_003 + number) % MOST_SEED)
         if number in ends:
             yield group[0] or network.name, _renewed(network, module)
 

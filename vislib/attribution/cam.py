@@ -329,7 +329,7 @@ def _cam(query: Query, layer: str, name: str) -> Iterator[Attribution]:
     weight = last.weight
     assert isinstance(weight, Tensor)
     with torch.no_grad():
-        logits = last(maps.flatten(2).mean(2).to(last.weight.dtype))
+        logits = last(maps.flatten(2).mean(2).to(weight.dtype))
     off = (query.target.of(logits) - scores).abs()
     if not bool((off <= _rounding(scores, 1e-3) * logits.abs().amax(1)).all()):
         # The head was found on other images; what it does not hold for is refused.

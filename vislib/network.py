@@ -177,7 +177,7 @@ class Network:
     def with_head(self, kind: str, unit: str = "") -> "Network":
         """This very network with its output taken for another kind of value; raises NetworkError where it cannot be."""
         scores = torch.zeros(1, self.layers[LOGITS].channels)
-        if self.output.stepped or self.output.inverted:
+        if self.output.normalised:
             raise NetworkError(
                 f"{self.name} puts out probabilities itself, so its output cannot be taken for {kind!r} here; "
                 "say head = in its card."
@@ -229,10 +229,10 @@ class Network:
     def logits(self, images: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n classes"]:
         """Class scores before softmax of [0, 1] images; an output with positions is averaged over them.
 
-        Raises NetworkError when the images do not fit or the module fails.
+        Where the module gives each position probabilities itself, these are averaged: the scores' softmax, or sigmoid,
+        is their mean. Raises NetworkError when the images do not fit or the module fails.
         """
-        output = self.activations(images, (LOGITS,))[LOGITS]
-        return output.flatten(2).mean(2) if output.ndim > 2 else output
+        return self.output.averaged(self.activations(images, (LOGITS,))[LOGITS])
 
     def probabilities(self, images: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n units"]:
         """Probabilities of [0, 1] images as the network's head means them.

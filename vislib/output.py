@@ -79,6 +79,21 @@ class Output:
             tensor = as_scores(tensor, self.exclusive)
         return tensor[:, None] if tensor.ndim == 1 else tensor
 
+    @property
+    def normalised(self) -> bool:
+        """Whether the module puts out probabilities itself."""
+        return self.stepped or self.inverted
+
+    def averaged(self, scores: Float[Tensor, "n units *spatial"]) -> Float[Tensor, "n units"]:
+        """One score a unit: the mean over positions, or, where each has a probability, the score of their mean."""
+        if scores.ndim <= 2:
+            return scores
+        if not self.normalised or scores[0, 0].numel() == 1:
+            return scores.flatten(2).mean(2)
+        exact = scores.double().flatten(2)
+        shares = exact.softmax(1) if self.exclusive else exact.sigmoid()
+        return as_scores(shares.mean(2), self.exclusive).to(scores.dtype)
+
     def watch(self) -> "Endings | None":
         """What must be active while the module runs, for `read`."""
         return Endings() if self.stepped else None

@@ -16,7 +16,7 @@ from vislib.attribution.result import Attribution
 from vislib.attribution.samplers import Sampler, check_surround, reference, sampler
 from vislib.attribution.windows import Grid, fitted, sweep, units_of
 from vislib.errors import AttributionError
-from vislib.head import Head
+from vislib.network import Network
 from vislib.probe import LOGITS
 
 # N of the Laplace correction: the number of training images in the paper's experiments.
@@ -94,8 +94,8 @@ def _steps(query: Query, grid: Grid, notes: tuple[str, ...]) -> Iterator[Attribu
         return torch.cat(parts).double().cpu()
 
     def evidence(rerun: Rerun, image: int, windows: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m"]:
-        before = class_probabilities(rerun.clean.double().cpu(), head, target.position)
-        after = class_probabilities(outputs(rerun, image, windows), head, target.position)
+        before = class_probabilities(rerun.clean.double().cpu(), query.network, target.position)
+        after = class_probabilities(outputs(rerun, image, windows), query.network, target.position)
         after = after.view(len(windows), samples, -1).mean(1)
         classes = before.shape[1] if head.exclusive else 2
         # Without positions any more; `against` another class takes that one's difference off.
@@ -131,15 +131,13 @@ def _contents(
 
 
 def class_probabilities(
-    logits: Float64[Tensor, "m classes *spatial"], head: Head, position: tuple[int, ...] | None = None
+    logits: Float64[Tensor, "m classes *spatial"], network: Network, position: tuple[int, ...] | None = None
 ) -> Float64[Tensor, "m classes"]:
-    """The head's probabilities; of logits with positions at one of them, or of their mean."""
+    """The head's probabilities; of logits with positions at one of them, or averaged over them."""
     if position:
         place: tuple[Any, ...] = (..., *position)
         logits = logits[place]
-    elif logits.ndim > 2:
-        logits = logits.flatten(2).mean(2)
-    return head.probabilities(logits)
+    return network.head.probabilities(network.output.averaged(logits))
 
 
 def log2_odds(p: Float64[Tensor, "m units"], classes: int) -> Float64[Tensor, "m units"]:

@@ -86,11 +86,15 @@ class Target:
         if self.layer != LOGITS:
             return ()
         spatial = network.layers[LOGITS].spatial
-        averaged = (
-            f"The score is the mean over the {' x '.join(map(str, spatial))} positions of the output."
-            if math.prod(spatial) > 1 and self.position is None
-            else ""
-        )
+        averaged = ""
+        if math.prod(spatial) > 1 and self.position is None:
+            over = f"the mean over the {' x '.join(map(str, spatial))} positions of"
+            averaged = f"The score is {over} the output."
+            if network.output.normalised:
+                averaged = (
+                    f"The score is {over} what the network's probabilities are made from; percentages are the means of "
+                    "these probabilities."
+                )
         return tuple(fact for fact in (network.head.of_scores, averaged) if fact)
 
     def _place(self, spatial: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,9 +10,20 @@ import torch
 from torch import nn
 
 from vislib import memory, pace
-from vislib.ascent import PRESETS, Preset, ascend_spec, ascent_cost, ascent_spec, ascent_turns, measure_ascent
+from vislib.ascent import (
+    PRESETS,
+    Preset,
+    ascend_spec,
+    ascent_cost,
+    ascent_spec,
+    ascent_turns,
+    climb,
+    measure_ascent,
+)
+from vislib.ascent.evaluation import even_edges
 from vislib.frames import Frame
 from vislib.jobs import Job, Latest, Runner
+from vislib.multiplications import Multiplications
 from vislib.network import Network
 from vislib.pace import Cost
 from vislib.turns import Turn
@@ -52,26 +63,65 @@ def of_rows(rows: int) -> Cost:
     return Cost(0.01, pace.TURN / (rows + 0.5), 0.0)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("name", SPECS)
-def test_the_pictures_are_the_same_for_any_split(
-    network: Network, monkeypatch: pytest.MonkeyPatch, name: str
+def test_the_pictures_are_the_same_to_the_bit_for_any_split(
+    network: Network, monkeypatch: pytest.MonkeyPatch, name: str, large: bool
 ) -> None:
-    spec = spec_of(network, SPECS[name])
+    monkeypatch.setattr(climb, "LARGE", 0 if large else 1e15)
+    spec = ascent_spec(network, "2", range(UNITS), SPECS[name], steps=12, seed=3)
     says(monkeypatch, Cost(1e-4, 1e-4, 0.0))
     whole = list(ascent_turns(network, spec))
-    assert [type(one) for one in whole] == [Frame] * (STEPS + 1)
+    assert [type(one) for one in whole] == [Frame] * 13
     for rows in (1, 2, 4):
         says(monkeypatch, of_rows(rows))
         turns = list(ascent_turns(network, spec))
-        pieces = -(-UNITS // rows)
-        told = [one for one in turns if isinstance(one, Turn)]
-        assert told == [Turn(s, rows * (k + 1), UNITS) for s in range(STEPS + 1) for k in range(pieces - 1)]
+        least = 1 if large else 2 * pace.threads(network.device)
+        told = [one.done for one in turns if isinstance(one, Turn) and one.step == 5]
+        assert told == even_edges(UNITS, max(rows, least), least)[1:-1]
         for one, other in zip(whole, (one for one in turns if isinstance(one, Frame)), strict=True):
             assert isinstance(one, Frame)
-            np.testing.assert_allclose(other.images, one.images, atol=1e-4)
-            np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-4)
+            np.testing.assert_array_equal(other.images, one.images)
+            np.testing.assert_allclose(other.scores, one.scores, rtol=1e-5, atol=1e-6)
             for number, values in one.numbers.items():
-                np.testing.assert_allclose(other.numbers[number], values, rtol=2e-3, atol=1e-4)
+                np.testing.assert_allclose(other.numbers[number], values, rtol=1e-4, atol=1e-6)
+
+
+def test_a_row_that_takes_longer_than_a_turn_goes_by_itself(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, SLOW)
+    turns = [one.done for one in ascent_turns(network, spec_of(network)) if isinstance(one, Turn)]
+    assert turns == [*range(1, UNITS)] * (STEPS + 1)
+
+
+def test_no_part_is_of_one_row_where_there_are_more() -> None:
+    for rows in range(1, 40):
+        for most in range(1, 20):
+            for least in range(1, most + 1):
+                edges = even_edges(rows, most, least)
+                sizes = np.diff(edges)
+                assert edges[0] == 0
+                assert edges[-1] == rows
+                assert max(sizes) - min(sizes) <= 1
+                assert min(sizes) >= min(least, rows)
+                assert max(sizes) <= max(most, 2 * least - 1)
+
+
+def test_multiplications_are_counted_up_to_the_layer_in_this_thread(network: Network) -> None:
+    first, second = 14 * 14 * 8 * 25, 12 * 12 * UNITS * 8 * 9
+    images = torch.rand(1, 1, 32, 32)
+    for layer, expected in {
+        "0": first,
+        "2": first + second,
+        "logits": first + second + 3 * 144 * UNITS,
+    }.items():
+        with torch.no_grad(), Multiplications() as counted:
+            network.activations(images, layer)
+            elsewhere = threading.Thread(target=lambda: torch.rand(9, 9) @ torch.rand(9, 9))
+            elsewhere.start()
+            elsewhere.join()
+        assert counted.total == expected, layer
 
 
 def test_a_script_gets_frames_alone(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +133,7 @@ def test_a_script_gets_frames_alone(network: Network, monkeypatch: pytest.Monkey
 def test_a_run_that_was_stopped_within_a_step_goes_on_as_the_unbroken_one(
     network: Network, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr(climb, "LARGE", 0)
     spec = spec_of(network, SPECS[name])
     says(monkeypatch, of_rows(2))
     frames = list(ascend_spec(network, spec))
@@ -90,7 +141,7 @@ def test_a_run_that_was_stopped_within_a_step_goes_on_as_the_unbroken_one(
     last: Frame | None = None
     for one in turns:
         last = one if isinstance(one, Frame) else last
-        if isinstance(one, Turn) and one.step == 2 and one.done == 4:
+        if isinstance(one, Turn) and one.step == 2 and one.done == 5:
             break
     assert last is not None
     assert last.snapshot is not None
@@ -111,7 +162,7 @@ def test_a_piece_keeps_to_the_memory_that_the_first_row_was_measured_to_need(
     turns = [
         one for one in ascent_turns(network, spec_of(network)) if isinstance(one, Turn) and one.step == 0
     ]
-    assert [one.done for one in turns] == [2, 4, 6]
+    assert [one.done for one in turns] == [1, 3, 5]  # none of three
 
 
 def test_a_row_is_measured_once_for_each_layer_and_size(

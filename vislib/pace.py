@@ -27,17 +27,17 @@ class Cost:
     together: float
     bytes: float
 
-    def at_once(self, rows: int, free: float, turn: float = TURN) -> int:
+    def at_once(self, rows: int, free: float, turn: float = TURN, least: int = 1) -> int:
         """Rows of so many that go at once: all of them where that takes hardly longer than a turn.
 
-        Else a power of two, so that the split hardly hangs on how busy the machine was when a row was measured; and
-        never more than a share of the `free` bytes holds.
+        Else a power of two, so that the split hardly hangs on how busy the machine was when a row was measured, or
+        `least`; and never more than a share of the `free` bytes holds.
         """
         room = int(SHARE * free / self.bytes) if self.bytes > 0 else rows
         if rows * self.together <= _NEARLY * turn and rows <= room:
             return rows
         fitting = min(room, int(turn / self.together) if self.together > 0 else rows, rows)
-        return 1 << (max(1, fitting).bit_length() - 1)
+        return max(1 << (max(1, fitting).bit_length() - 1), min(least, room, rows))
 
     def step(self, rows: int, free: float) -> float:
         """Seconds that so many rows take."""

@@ -1,6 +1,7 @@
 """The climb itself: frames of an ascent, one a step, and the checkpoints from which it goes on."""
 
 import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vislib import memory, pace
 from vislib.ascent import transforms
-from vislib.ascent.evaluation import Evaluator
+from vislib.ascent.evaluation import LARGE, Evaluator, even_edges
 from vislib.ascent.objectives import Objective
 from vislib.ascent.optimisers import Optimiser
 from vislib.ascent.parametrisations import Fourier, Parametrisation, Pixels, mean_image
@@ -130,6 +131,7 @@ class _Climb:
         self._became = np.full(len(plan.units), -1, np.int64)
         self._alive = np.zeros(len(plan.units), np.float32)
         self._piece = 0  # rows of a piece of a step; 0 until it is chosen
+        self._lone = False  # whether each row goes through the network by itself
         self._framed = -1  # the newest step whose frame was made
         if resume is not None:
             self._restore(resume)
@@ -146,15 +148,11 @@ class _Climb:
         if pace.known(self._plan.network, _kind(self._plan)) is None:
             self.cost()
             yield Turn(self._step, 0, rows)
-        free = memory.free(self._first_images.device)
-        fitting = self.cost().at_once(rows, free)
-        # A run goes on in the pieces in which it began, so that its frames are the unbroken run's to the bit.
-        self._piece = min(rows, self._piece or fitting)
+        edges = self._edges(rows)
         while True:
             images, gradient = torch.empty_like(self._first_images), torch.empty_like(self._parameters)
             parts: list[dict[str, np.ndarray]] = []
-            for start in range(0, rows, self._piece):
-                stop = min(rows, start + self._piece)
+            for start, stop in itertools.pairwise(edges):
                 parts += self._look(slice(start, stop), images, gradient)
                 if stop < rows:
                     yield Turn(self._step, stop, rows)
@@ -169,6 +167,23 @@ class _Climb:
                 moved = regularise(moved, gradient, self._plan.presets, self._mean, self._step)
             self._parameters = moved
             self._step += 1
+
+    def _edges(self, rows: int) -> list[int]:
+        """Where the pieces of a step begin and end; a run goes on in the pieces in which it began."""
+        device = self._first_images.device
+        cost, free = self.cost(), memory.free(device)
+        # A processor rounds a row by itself otherwise than beside others, and small differences grow with the steps:
+        # rows of large networks always go by themselves, those of others never, so that no split shows.
+        beside = 2 * pace.threads(device) if device.type == "cpu" else 1
+        if not self._piece:
+            self._lone = device.type == "cpu" and (self._is_large() or cost.alone > pace.TURN)
+            self._piece = cost.at_once(rows, free, least=1 if self._lone else beside)
+        least = beside if not self._lone and self._piece >= beside else 1
+        return even_edges(rows, min(rows, self._piece), least)
+
+    def _is_large(self) -> bool:
+        """Whether a row is as quick by itself, by what it does and not by what it took: the same on every machine."""
+        return self._evaluator.multiplications(self._first_images[:1]) > LARGE
 
     def cost(self) -> Cost:
         """What a row takes, measured the first time that it is asked for."""
@@ -185,11 +200,13 @@ class _Climb:
     def _look(self, piece: slice, images: Tensor, gradient: Tensor) -> list[dict[str, np.ndarray]]:
         """Numbers of shares of a piece's rows; their images and gradient by the parameters are written."""
 
-        def look(worker: int, rows: slice) -> dict[str, np.ndarray]:
-            rows = slice(piece.start + rows.start, piece.start + rows.stop)
-            return self._look_at(worker, rows, images[rows], gradient[rows])
+        def look(worker: int, share: slice) -> list[dict[str, np.ndarray]]:
+            size = 1 if self._lone else share.stop - share.start
+            starts = range(piece.start + share.start, piece.start + share.stop, size)
+            parts = [slice(start, start + size) for start in starts]
+            return [self._look_at(worker, rows, images[rows], gradient[rows]) for rows in parts]
 
-        return in_shares(piece.stop - piece.start, look, images.device)
+        return [one for share in in_shares(piece.stop - piece.start, look, images.device) for one in share]
 
     def _look_at(
         self, worker: int, rows: slice, images_out: Tensor, gradient_out: Tensor
@@ -272,7 +289,12 @@ class _Climb:
                 )
             # What `_frame` noted of this step is noted again, with the same result, when it is recomputed. Between
             # the pieces of the next step, which was updated already, the work goes on from there.
-            state: dict[str, Any] = {"format": _FORMAT, "step": self._step, "piece": self._piece}
+            state: dict[str, Any] = {
+                "format": _FORMAT,
+                "step": self._step,
+                "piece": self._piece,
+                "lone": self._lone,
+            }
             state |= {"parameters": self._parameters, **self._optimiser.state}
             state |= self._plateau.state
             state |= {"became": torch.from_numpy(self._became), "alive": torch.from_numpy(self._alive)}
@@ -288,7 +310,7 @@ class _Climb:
             fits = state["format"] == _FORMAT and state["parameters"].shape == self._parameters.shape
             tensors = {name: state[name].to(self._parameters) for name in self._optimiser.state}
             became, alive, step = state["became"].numpy(), state["alive"].numpy(), int(state["step"])
-            piece = int(state.get("piece", 0))
+            piece, lone = int(state.get("piece", 0)), bool(state.get("lone", self._lone))
         except Exception as error:
             raise AscentError("This checkpoint cannot be read; start the run anew.") from error
         if not fits or step > self._plan.steps:
@@ -300,6 +322,7 @@ class _Climb:
         self._optimiser.state.update(tensors)
         self._plateau.restore(state)
         self._became[:], self._alive[:], self._step, self._piece = became, alive, step, max(0, piece)
+        self._lone = lone
 
 
 def _kind(plan: Plan) -> tuple[Any, ...]:

@@ -2,8 +2,9 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -12,10 +13,13 @@ from torch import Tensor
 from vislib.ascent.kernels import FastKernels
 from vislib.ascent.objectives import IMAGE, ImageKey, Objective, resolve_position
 from vislib.errors import AscentError, out_of_memory
+from vislib.multiplications import Multiplications
 from vislib.network import Network
 from vislib.relu import relu_rule
 
 PRECISIONS = ("exact", "fast")
+# Multiplications of a forward pass from which on a row is computed no slower by itself than beside others, on a CPU.
+LARGE = 3e8
 # Pixels (channels not counted) that go through the network at once; larger parts fall out of a CPU's caches.
 PART_PIXELS = {"cpu": 2**18, "cuda": 2**24}
 
@@ -30,12 +34,23 @@ class Look:
     fired: Float[Tensor, " n"]  # the largest activation of the row's own unit where the objective looks
 
 
+_counted: WeakKeyDictionary[Network, dict[Hashable, float]] = WeakKeyDictionary()
+
+
 def fast_available(device: str | torch.device = "cpu") -> bool:
     """Whether precision "fast" (bfloat16) is worth it there: AVX512-BF16 or AMX on a CPU, bfloat16 on CUDA."""
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return torch.device(device).type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def even_edges(rows: int, most: int, least: int) -> list[int]:
+    """Where parts of about `most` rows begin and end, of nearly one size and of no less than `least` rows."""
+    parts = -(-rows // most)
+    if rows // parts < least:
+        parts = max(1, rows // least)
+    return [rows * part // parts for part in range(parts + 1)]
 
 
 class Evaluator:
@@ -72,8 +87,7 @@ class Evaluator:
         network = self._network_of(worker)
         pixels = max(1, images[0, 0].numel())
         limit = max(1, PART_PIXELS.get(images.device.type, 2**18) // pixels)
-        parts = -(-len(images) // limit)
-        edges = [len(images) * part // parts for part in range(parts + 1)]
+        edges = even_edges(len(images), limit, min(limit, 2))
         looks = [
             self._part(network, images[a:b], slice(rows.start + a, rows.start + b), redirect)
             for a, b in itertools.pairwise(edges)
@@ -86,6 +100,15 @@ class Evaluator:
             torch.cat([look.argmax for look in looks]),
             torch.cat([look.fired for look in looks]),
         )
+
+    def multiplications(self, image: Float[Tensor, "1 c *spatial"]) -> float:
+        """How many a forward pass of one image of this size does; counted once for each network."""
+        known, key = _counted.setdefault(self._network, {}), (self._names, tuple(image.shape))
+        if key not in known:
+            with torch.no_grad(), Multiplications() as counted:
+                self._network_of(0).activations(image, self._names)
+            known[key] = counted.total
+        return known[key]
 
     def _network_of(self, worker: int) -> Network:
         """Every worker's own: a network takes one forward pass at a time, and others ask this one meanwhile."""

@@ -59,3 +59,13 @@ def test_one_image_alone_has_the_map_that_it_has_beside_others(
     for row in range(3):
         alone = attribute(network, images[row : row + 1], TARGETS[target], method).values
         assert np.abs(alone[0] - together[row]).max() <= 1e-3 * np.abs(together[row]).max()
+
+
+def test_an_axis_that_is_squeezed_away_is_no_wrong_gradient() -> None:
+    class Squeezed(Normed):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).squeeze()
+
+    network = Network.from_module(Squeezed(lambda maps: maps, 0).eval(), (1, 12, 12), device="cpu")
+    assert network.notes == ()
+    assert network.layout == torch.channels_last

@@ -128,3 +128,20 @@ def test_units_climb_alone(network: Network) -> None:
         with torch.no_grad():
             maps = network.activations(torch.as_tensor(page.images[row : row + 1]), ["second"])["second"]
         assert np.isclose(page.scores[row], float(maps[0, unit].mean()), atol=1e-5)
+
+
+def test_what_has_no_number_for_one_image_is_asked_beside_its_copy() -> None:
+    """As a minibatch standard deviation: that of one row is not a number, and of equal rows 0."""
+
+    def deviation(maps: Tensor) -> Tensor:
+        return torch.cat([maps[:, :-1], maps.std(0).mean().expand(len(maps), 1, *maps.shape[2:])], 1)
+
+    module = Mixing(deviation).eval()
+    network = Network.from_module(module, (1, 16, 16), device="cpu")
+    some = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(5))
+    expected = torch.cat([module(torch.stack([one, one]))[:1] for one in some])
+    assert "computed alone here, beside a copy of itself" in network.cautions[0]
+    assert torch.allclose(network.logits(some), expected, atol=1e-6)
+    *_, last = ascend(network, "second", [0, 1], steps=3)
+    assert np.isfinite(last.images).all()
+    assert np.isfinite(last.scores).all()

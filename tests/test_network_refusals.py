@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from network_making import brain, wrap
 from torch import Tensor, nn
 
+from vislib.ascent import ascend
 from vislib.attribution import attribute
 from vislib.errors import NetworkError, VislibError
 from vislib.network import Network
@@ -126,18 +128,45 @@ class Fixed(nn.Module):
         return self.head(means.view(2, 4) if self.how == "view" else means)
 
 
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("takes two", r"gave scores of shape \(2, 3\) for 3 images; its forward must take any number"),
-        ("view", r"it ran 2 images of this shape, so its forward may not take any number of them\.$"),
-    ],
-)
-def test_a_network_for_two_images_never_answers_for_three(how: str, said: str) -> None:
-    network = Network.from_module(Fixed(how), (1, 16, 16), device="cpu")
+def test_a_network_for_two_images_never_answers_for_three() -> None:
+    network = Network.from_module(Fixed("takes two"), (1, 16, 16), device="cpu")
     images = torch.rand(3, 1, 16, 16)
-    expected = network.logits(images[:2])
-    assert torch.allclose(network.logits(images[1:2]), expected[1:], atol=1e-5)
+    assert torch.allclose(network.logits(images[1:2]), network.logits(images[:2])[1:], atol=1e-5)
     for ask in (network.logits, network.probabilities, lambda x: attribute(network, x, 0, "Saliency")):
-        with pytest.raises(VislibError, match=said):
+        with pytest.raises(
+            VislibError, match=r"gave scores of shape \(2, 3\) for 3 images; its forward must take any"
+        ):
             ask(images)
+
+
+def test_a_network_that_takes_two_alone_is_asked_with_one_and_its_copy() -> None:
+    torch.manual_seed(0)
+    module = Fixed("view")
+    network = Network.from_module(module, (1, 16, 16), device="cpu")
+    assert "takes two images at a time" in network.cautions[0]
+    images = torch.rand(5, 1, 16, 16)
+    expected = torch.cat([module(torch.stack([one, one]))[:1] for one in images])
+    assert torch.allclose(network.logits(images), expected, atol=1e-5)
+    for row, found in enumerate(attribute(network, images, 1, "Saliency").values):
+        leaf = images[row : row + 1].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(module(leaf.expand(2, 1, 16, 16))[0, 1], leaf)
+        assert np.abs(found - gradient[0, 0].abs().numpy()).max() <= 1e-5
+    for method in ("Integrated gradients", "Occlusion", "Grad-CAM", "SmoothGrad"):
+        assert np.isfinite(attribute(network, images, 1, method).values).all()
+    assert len([*ascend(network, "conv", [0, 1, 2], steps=1)]) == 2
+
+
+def test_what_fails_for_more_images_is_told_of_their_number() -> None:
+    class AtMostTwo(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(images.flatten(1)) + torch.zeros(2, 1)[: len(images)]
+
+    network = Network.from_module(AtMostTwo(), (1, 4, 4), device="cpu")
+    with pytest.raises(
+        NetworkError, match="it ran 2 images of this shape, so its forward may not take any number"
+    ):
+        network.logits(torch.rand(3, 1, 4, 4))

@@ -201,8 +201,9 @@ class Opening:
 
     def _goes_wrong(self, watch: MemoryWatch, image: Tensor) -> bool:
         """Whether gradients of one image are wrong in this layout, by any rule of the ReLUs."""
-        # Of answers that are not steady nothing can be compared.
-        return watch.norms or not (self._steady.cautions or same_way_back(self._chosen, image))
+        # Of answers that are not steady nothing can be compared; where one image is never run alone, nothing need be.
+        steady = self._steady
+        return watch.norms or not (steady.cautions or steady.paired or same_way_back(self._chosen, image))
 
     def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
         """What the output means, by what came out for noise and, where that leaves open, for other images."""

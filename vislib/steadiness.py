@@ -26,6 +26,10 @@ _TOGETHER = (
     "{name}'s answer to an image depends on what else is in the batch (by up to {share} of its largest value here), as "
     "with a batch norm that is left in training mode. Every image is computed alone here{beside}."
 )
+_TWO = (
+    "{name} takes two images at a time and no other number, as with a view(2, ...) or an export for a batch of two. "
+    "Every image is computed alone here, beside a copy of itself."
+)
 _DRAWS = (
     "{name} draws random numbers in evaluation mode. Its answers to equal images were equal in {trials} trials, but "
     "need not be."
@@ -80,7 +84,9 @@ class Steadiness(NamedTuple):
     """What was found: sentences on answers that are not the same for equal images, and how to run one image."""
 
     cautions: tuple[str, ...]
-    paired: bool  # an image alone fails or loses its axis, so that it must be run beside a copy of itself
+    paired: (
+        bool  # an image alone fails, loses its axis or is no number: it must be run beside a copy of itself
+    )
     mixes: bool  # an answer depends on what else is in the batch, so that each image must be run alone
 
 
@@ -111,12 +117,19 @@ def steadiness(
     with torch.no_grad():
         try:
             one = again(alone)
-            paired = any(a.shape != b.shape for a, b in zip(expected, one, strict=True) if len(a.shape[:1]))
+            paired = any(
+                a.shape != b.shape
+                or (_finite(a) and not _finite(b))  # such as the deviation over a batch of one
+                for a, b in zip(expected, one, strict=True)
+                if a.ndim
+            )
         except (VislibError, ValueError):  # more images are needed at once
             paired = True
         if paired:
             alone = alone.repeat(2, *[1] * (alone.ndim - 1))
             one = again(alone)
+            if not _takes(again, torch.cat([images, images[:1]])):
+                return Steadiness((_TWO.format(name=name),), True, True)
         apart = _difference(expected, _rows(one, slice(1)))
         drawn = drawn or hidden
         if not apart and not drawn and not kept:
@@ -134,6 +147,18 @@ def steadiness(
     else:
         sentence = _DRAWS.format(name=name, trials=_TRIALS) if drawn else ""
     return Steadiness((sentence,) if sentence else (), paired, bool(apart) and not between)
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _takes(again: Callable[[Tensor], list[Tensor]], images: Tensor) -> bool:
+    """Whether that many images are answered with as many rows."""
+    try:
+        return all(tensor.shape[0] == len(images) for tensor in again(images) if tensor.ndim)
+    except (VislibError, ValueError):
+        return False
 
 
 class Belongings:

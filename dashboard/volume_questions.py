@@ -182,7 +182,7 @@ class FileQuestion:
     @property
     def facts(self) -> list[str]:
         """The same in a few words, for pictures."""
-        return [f"map {self.other.name}"]
+        return [f"map {self.other.name}", *self._notes]
 
     def said(self, found: VolumeAttribution) -> list[str]:
         """Nothing more."""
@@ -202,4 +202,9 @@ class FileQuestion:
         if self.regions is not None:
             note = "labels, each voxel's from the nearest one by its mm: none is blended"
         unknown = np.full(1, np.nan, np.float32)
-        yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note,), False, "")
+        yield VolumeAttribution("file", values, low < 0, unknown, 1, 1, (note, *self._notes), False, "")
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        """What was said of the other volume when it was read, such as that its place is a guess."""
+        return tuple(f"{self.other.name}: {note}" for note in self.other.volume.notes)

@@ -65,6 +65,40 @@ def blob_of(side: int) -> np.ndarray:
     return (grid**2).sum(0) < 0.8
 
 
+def shell(parcels: int, thick: float) -> np.ndarray:
+    """A sheet of a ball's surface, in parcels."""
+    away = np.sqrt(((np.indices((40, 40, 40)) - 20.0) ** 2).sum(0))
+    inside = np.argwhere((away > 17) & (away < 17 + thick))
+    seeds = inside[np.random.default_rng(1).choice(len(inside), parcels, replace=False)]
+    data = np.zeros((40, 40, 40), np.float32)
+    nearest = ((inside[:, None] - seeds[None]) ** 2).sum(2).argmin(1)
+    data[tuple(inside.T)] = nearest + 1
+    return data
+
+
+@pytest.mark.parametrize("thick", [1.0, 2.0])
+@pytest.mark.parametrize("parcels", [50, 200, 1000])
+def test_sheets_of_a_voxel_are_labels(parcels, thick):
+    assert is_labels(shell(parcels, thick))
+
+
+def test_seeds_of_a_voxel_each_are_labels_and_keep_their_numbers_when_laid_over():
+    places = np.array([(x, y, z) for x in range(2, 30, 4) for y in range(2, 30, 4) for z in range(2, 22, 4)])
+    data = np.zeros((32, 32, 24), np.float32)
+    data[tuple(places.T)] = np.arange(1, len(places) + 1)
+    seeds = volume(data, np.diag([2.0, 2, 2, 1]))
+    scan = volume(np.random.default_rng(0).normal(size=(64, 64, 48)), np.diag([1.0, 1, 1, 1]))
+    assert seeds.labelled
+    assert np.isin(lay_over(seeds, scan), np.arange(len(places) + 1)).all()
+
+
+@pytest.mark.parametrize("times", [(2, 2, 2), (3, 3, 1), (1, 1, 4), (4, 4, 4)])
+def test_a_scan_whose_voxels_are_repeated_is_a_scan_and_an_atlas_an_atlas(times):
+    scan = np.random.default_rng(0).integers(0, 900, (12, 10, 14))
+    for one, labels in ((scan, False), (atlas(4), True), (shell(200, 1.0), True)):
+        assert is_labels(np.kron(one, np.ones(times, one.dtype))) == labels
+
+
 def test_the_samples_are_scans_and_their_masks_labels():
     sample = SAMPLES["brain_tumour"]
     assert not read_volume(sample.path).labelled

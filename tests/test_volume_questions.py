@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import pytest
 from nibabel.processing import resample_from_to
 from volume_making import SAMPLES
 
@@ -94,3 +95,31 @@ def test_a_map_that_was_saved_comes_back_as_it_was(tmp_path) -> None:
     (found,) = FileQuestion(here, Scan("map.nii.gz", read_volume(path))).steps()
     np.testing.assert_allclose(found.values, values, atol=1e-6)
     assert not found.signed
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ({"affine": None}, "eft and right are a guess"),
+        ({"flipped": True}, "which side is left"),
+        ({"factor": 1e-33}, "divided by 1e-"),
+        ({"empty": True}, "no finite number"),
+    ],
+)
+def test_what_was_said_of_a_volume_is_said_where_it_is_laid_over_another(tmp_path, file, said) -> None:
+    here = scan()
+    values = np.random.default_rng(1).uniform(1, 2, (20, 24, 22)) * file.get("factor", 1.0)
+    if file.get("empty"):
+        values[:3] = np.nan
+    affine = np.diag([-4.0, 4, 4, 1])
+    image = nib.Nifti1Image(values, file.get("affine", affine), dtype=np.float64)
+    if file.get("flipped"):
+        image.set_sform(affine, 2)
+        image.set_qform(np.diag([4.0, 4, 4, 1]), 1)
+    if "affine" in file:
+        image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "other.nii")
+    other = Scan("other.nii", read_volume(tmp_path / "other.nii"))
+    (found,) = FileQuestion(here, other).steps()
+    for words in (found.words, FileQuestion(here, other).facts):
+        assert any(one.startswith("other.nii: ") and said in one for one in words), words

@@ -173,6 +173,27 @@ REMADE: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
     "softmax in bfloat16": (3, lambda y: y.bfloat16().softmax(1)),
     "and back": (3, lambda y: y.bfloat16().softmax(1).float()),
     "rounded softmax": (3, lambda y: y.softmax(1).round(decimals=3)),
+    "chunks": (4, lambda y: torch.cat(y.softmax(1).chunk(2, 1)[::-1], 1)[:, 1:]),
+    "unbound": (3, lambda y: torch.stack(y.sigmoid().unbind(1), 1)),
+}
+# the share of what comes out that is a probability
+SCALED: dict[str, tuple[int, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "percentages": (3, lambda y: 100 * y.softmax(1), lambda out: out / 100),
+    "percentages by hand": (3, lambda y: 100 * by_hand(y), lambda out: out / 100),
+    "a softmax of another sum": (3, lambda y: y.softmax(1) / 7, lambda out: out * 7),
+    "logarithms of pairs": (3, lambda y: torch.stack([y, 1 - y], 2).log_softmax(2)[..., 0], Tensor.exp),
+    "a column of a log-softmax": (2, lambda y: y.log_softmax(1)[:, 1], Tensor.exp),
+    "log-softmaxes together": (
+        4,
+        lambda y: torch.cat([y[:, :2].log_softmax(1), y[:, 2:].log_softmax(1)], 1),
+        Tensor.exp,
+    ),
+    "a log-softmax turned": (3, lambda y: y.log_softmax(1).flip(1).T.contiguous().T, Tensor.exp),
+    "logarithms of sigmoids": (
+        3,
+        lambda y: torch.stack([F.logsigmoid(one) for one in y.unbind(1)], 1),
+        Tensor.exp,
+    ),
 }
 
 
@@ -192,6 +213,23 @@ def test_probabilities_that_are_remade_are_not_normalised_again(kind: str, said:
     torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
     if kind != "rounded softmax":  # which has no gradient
         assert attribute(network, images(1), 0, "Saliency").values.any()
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_percentages_and_logarithms_are_probabilities(kind: str) -> None:
+    units, end, share = SCALED[kind]
+    module = known(units, end)
+    network = open_(module)
+    expected = share(module(images(2)).detach().double()).reshape(2, -1)
+    torch.testing.assert_close(network.probabilities(images(2)).double(), expected, rtol=1e-5, atol=1e-6)
+    assert attribute(network, images(1), 0, "Saliency").values.any()
+    assert network.head.note
+
+
+@pytest.mark.parametrize("times", [5.0, -1.0])
+def test_what_was_made_of_a_log_softmax_is_no_probability(times: float) -> None:
+    network = open_(known(3, lambda y: times * torch.stack([y, 1 - y], 2).log_softmax(2)[..., 0]))
+    assert "Softmax assumed" in network.head.note
 
 
 @pytest.mark.parametrize(

@@ -53,3 +53,26 @@ def test_no_map_of_zeros_stands_for_a_missing_gradient(
     network = Network.from_module(Broken(place, cut).eval(), (1, 12, 12), device="cpu")
     with pytest.raises((AttributionError, NetworkError), match="radient"):
         attribute(network, torch.rand(1, 1, 12, 12), 0, method)
+
+
+@pytest.mark.parametrize(
+    "method", ["Saliency", "Input x gradient", "SmoothGrad", "Integrated gradients", "Occlusion"]
+)
+def test_a_map_that_is_0_everywhere_says_so(method: str) -> None:
+    """A rounding has a gradient, of 0; and of a score that is rounded to one number no window takes anything."""
+    module = Broken("scores", lambda scores: (scores / 1e3).round()).eval()
+    network = Network.from_module(module, (1, 12, 12), device="cpu", head="score")
+    found = attribute(network, torch.rand(1, 1, 12, 12), 0, method)
+    assert not found.values.any()
+    assert any("is exactly 0 everywhere" in note for note in found.notes)
+
+
+def test_only_the_map_that_is_0_is_named() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad():
+        module[0].weight.fill_(1.0)
+        module[0].bias.fill_(-1.0)
+    network = Network.from_module(module, (1, 6, 6), device="cpu")
+    images = torch.stack([torch.ones(1, 6, 6), torch.zeros(1, 6, 6)])
+    notes = attribute(network, images, 0, "Saliency").notes
+    assert any(note.startswith("The map of image 2 is exactly 0") for note in notes)

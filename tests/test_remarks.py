@@ -383,3 +383,23 @@ def test_a_loss_of_the_whole_batch_beside_the_scores_is_no_mixing() -> None:
             return {"loss": scores.pow(2).sum(), "logits": scores}
 
     assert opened(WithLoss(lambda _, rows: rows)).cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("last", "size", "said"),
+    [(True, (20, 20), True), (False, (20, 20), False), (True, (20, 30), True), (False, (30, 20), False)],
+)
+def test_an_output_whose_classes_seem_to_come_last_is_told_how_it_is_read(
+    last: bool, size: tuple[int, int], said: bool
+) -> None:
+    class Segments(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 3, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.conv(images)
+            return maps.permute(0, 2, 3, 1) if last else maps
+
+    network = Network.from_module(Segments(), (1, *size), name="segments", device="cpu")
+    assert any("where its units come last" in note for note in network.notes) == said

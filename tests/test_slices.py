@@ -230,3 +230,20 @@ def test_brain2d_names_the_best_slice_of_every_sample(name, plane):
     index = best_slice(read_volume(sample.mask).data, plane)
     one = slice_image(read_volume(sample.path), plane, index, network.input_shape, network.spacing)
     assert network.labels[int(network.logits(torch.from_numpy(one.image)).argmax())] == sample.label
+
+
+def test_a_slice_of_an_oblique_volume_is_named_by_its_middle(tmp_path):
+    data = np.random.default_rng(0).random((20, 24, 16)).astype(np.float32)
+    tilt = np.deg2rad(20)
+    turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    affine = np.eye(4)
+    affine[:3, :3] = 2 * turn
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "oblique.nii")
+    oblique = read_volume(tmp_path / "oblique.nii")
+    z = (affine @ [9.5, 11.5, 5, 1])[2]
+    assert caption(oblique, "axial", 5) == f"axial, z = {round(z, 1):g} mm at its middle"
+    nib.save(nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1])), tmp_path / "straight.nii")
+    straight = read_volume(tmp_path / "straight.nii")
+    assert caption(straight, "axial", 5) == "axial, z = 10 mm"
+    # Across the axis about which it is turned, its slices lie at one height each.
+    assert caption(oblique, "sagittal", 5) == "sagittal, x = 10 mm"

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from vislib.errors import NetworkError
 from vislib.freezing import copies_of_computed, frozen
 from vislib.head import Head
+from vislib.meaning import Evidence, understand
 from vislib.opening import Opening
-from vislib.output import Evidence, Key, Output, understand
+from vislib.output import Key, Output
 from vislib.patching import Patch, first_row
 from vislib.probe import LOGITS, Layer, holds_most
 from vislib.reading import Reading

@@ -10,20 +10,9 @@ from torch import Tensor, nn
 from vislib import remarks
 from vislib.errors import NetworkError, VislibError, out_of_memory
 from vislib.head import Head
+from vislib.meaning import Evidence, ambiguous, flat, several_images, understand
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
-from vislib.output import (
-    Endings,
-    Evidence,
-    Key,
-    Output,
-    Seen,
-    ambiguous,
-    choose,
-    flat,
-    item,
-    several_images,
-    understand,
-)
+from vislib.output import Endings, Key, Output, Seen, choose, item
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
 from vislib.running import PROBE_BATCH, run
 from vislib.steadiness import Belongings, RandomNumbers, Steadiness, steadiness, uses_python_random
@@ -136,13 +125,14 @@ class Opening:
     def _told(self, calls: list[Call], head: Head) -> Opened:
         axes = len(self._input_shape) - 1
         layers, aliases = find_layers(calls, PROBE_BATCH, axes)
-        known = list(layers.values())
+        known, scores = list(layers.values()), layers[LOGITS]
         tokens = find_tokens(calls, known)
         notes = (
             *self._steady.cautions,
             *remarks.of_layers(self._name, known, calls, PROBE_BATCH),
             *remarks.of_tokens(self._name, tokens),
             *remarks.of_units(self._name, known),
+            *remarks.of_output(self._name, (scores.channels, *scores.spatial), self._input_shape[1:]),
             *remarks.of_layout(self._name, self._layout, axes, self._wrong_back),
         )
         self._add_duplicates(layers, aliases)

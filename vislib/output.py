@@ -3,16 +3,15 @@
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vislib.errors import NetworkError
-from vislib.head import Head, Kind, as_scores, check_kind
+from vislib.head import as_scores
 from vislib.probe import tensors_in
 
 Key = str | int
@@ -32,8 +31,6 @@ SCORES = "logits"
 SEGMENTATION = ("out", {"aux"})
 
 _LAST = 4  # softmaxes and sigmoids that are remembered
-_SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits ...
-_COARSE = 2e-2  # ... and those of a softmax that was computed in bfloat16's 7 bits, or rounded
 # Of a tensor: the softmax or sigmoid that it was computed from, and from nothing else ...
 _CAME = "_vislib_came_of"
 # ... and the number of the one whose results it is, in their order and perhaps in another shape.
@@ -52,7 +49,24 @@ _SHAPES = {
     "contiguous",
     "clone",
 }
-LOGIT = 20.0  # a larger number is hardly a logit: its probability would be 1 to nine digits
+# What takes tensors apart and puts them together: of logarithms anything else is another probability's, or none.
+_KEEPING = _SHAPES | {
+    *(
+        "__getitem__",
+        "cat",
+        "concat",
+        "stack",
+        "hstack",
+        "vstack",
+        "select",
+        "narrow",
+        "chunk",
+        "split",
+        "unbind",
+    ),
+    *("index_select", "gather", "flip", "permute", "transpose", "movedim", "swapaxes", "t"),
+    *("to", "float", "double", "half", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,15 @@ class Output:
     """How a module's scores are got: the item `key` of what it returns, and what is done to it.
 
     `stepped` reads what goes into the softmax or sigmoid that the module ends with; `inverted` takes the logarithm,
-    or the log-odds, of probabilities that come out of it in another way.
+    or the log-odds, of probabilities that come out of it in another way (`logs`: of their logarithms).
     """
 
     key: Key | None = None
     stepped: bool = False
     inverted: bool = False
     exclusive: bool = False
+    # Not among what names a stored run: it follows from the module.
+    logs: bool = field(default=False, repr=False)
 
     def read(self, output: Any, endings: "Endings | None" = None) -> Tensor | None:
         """The scores (n, units, *spatial) in what the module returned; None where there is no tensor."""
@@ -76,7 +92,7 @@ class Output:
         if self.stepped and endings is not None and (before := endings.before(tensor)) is not None:
             tensor = before.reshape(tensor.shape)
         elif self.inverted or self.stepped:
-            tensor = as_scores(tensor, self.exclusive)
+            tensor = as_scores(tensor.exp() if self.logs else tensor, self.exclusive)
         return tensor[:, None] if tensor.ndim == 1 else tensor
 
     @property
@@ -130,6 +146,8 @@ class Endings(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if _overwrites(name) and isinstance(source, Tensor):
             setattr(source, _IS, None)
+        if isinstance(result, tuple | list):
+            self._part(name, source, result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return result
         if name in ENDINGS and isinstance(source, Tensor):
@@ -140,11 +158,18 @@ class Endings(TorchFunctionMode):
         elif name != "__get__":
             given = [one for one in tensors_in((args, kwargs or {})) if one.is_floating_point()]
             came = [getattr(one, _CAME, "") for one in given]
-            if given and all(came):
+            if given and all(came) and (name in _KEEPING or not came[0].startswith("log")):
                 setattr(result, _CAME, came[0])
             if given and (name in _SHAPES or _only_axes(name, args)) and result.numel() == given[0].numel():
                 setattr(result, _IS, getattr(given[0], _IS, None))
         return result
+
+    def _part(self, name: str, source: Any, parts: Any) -> None:
+        """What a tensor is taken apart into, as by `chunk`, comes of what it came of."""
+        came = getattr(source, _CAME, "")
+        for part in parts if came and name in _KEEPING else ():
+            if isinstance(part, Tensor):
+                setattr(part, _CAME, came)
 
     def before(self, tensor: Tensor) -> Tensor | None:
         """What went into the softmax or sigmoid that `tensor` came out of."""
@@ -251,180 +276,3 @@ def listed(output: Any) -> str:
     if isinstance(output, Tensor):
         return f"one tensor of shape {tuple(output.shape)}"
     return ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in found) or "no tensor"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was seen of a module's scores: `values` (rows of units) as they came out, and what they came out of."""
-
-    values: Float[Tensor, "rows units"]
-    ending: str  # one of ENDINGS, or ""
-    came_of: str = ""  # one of ENDINGS whose results were made into these values, or ""
-
-    @property
-    def finite(self) -> bool:
-        """Whether anything can be told from them."""
-        return bool(torch.isfinite(self.values).all())
-
-    @property
-    def shares(self) -> bool:
-        """Whether all are from 0 to 1."""
-        return self.finite and bool((self.values >= 0).all() and (self.values <= 1 + _SUM).all())
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether every row shares out 1 among several units."""
-        if self.values.shape[1] < 2 or not self.shares:
-            return False
-        shared = ENDINGS.get(self.ending or self.came_of, False)
-        allowed = _COARSE if shared else max(_SUM, 2 * torch.finfo(self.values.dtype).eps)
-        return bool(((self.values.double().sum(1) - 1).abs() < allowed).all())
-
-
-HOW = "in the card, or in Network.from_module"
-
-
-def several_images(shape: tuple[int, ...]) -> Iterator[Float[Tensor, "one c *spatial"]]:
-    """Images that differ as much as can be, for what cannot be told from noise alone."""
-    along = torch.linspace(0, 1, shape[-1]).expand(1, *shape)
-    yield from (torch.zeros(1, *shape), torch.ones(1, *shape), torch.full((1, *shape), 0.5), along)
-
-
-def ambiguous(seen: Evidence) -> bool:
-    """Whether more inputs may tell more: one unit, and what looks like probabilities by chance."""
-    return not (seen.ending or seen.came_of) and (seen.values.shape[1] == 1 or seen.adds_up)
-
-
-def flat(scores: Float[Tensor, "n *more"]) -> Float[Tensor, "rows units"]:
-    """Each position a row of its own; scores without a unit axis have one unit."""
-    if scores.ndim < 2:  # of one image even the axis of images may have been squeezed away
-        return scores.reshape(-1, 1)
-    return scores.movedim(1, -1).reshape(-1, scores.shape[1])
-
-
-def understand(
-    name: str, seen: Evidence, kind: str | None, unit: str, labelled: bool, key: Key | None
-) -> tuple[Head, Output]:
-    """What the output means and how its scores are read; raises NetworkError for a head that cannot be."""
-    asked = check_kind(name, kind, seen.values.shape[1])
-    if unit and asked not in (None, "score"):
-        raise NetworkError(
-            f"{name} was given the unit {unit!r} and head {asked!r}; only a head of kind 'score' has a unit."
-        )
-    if unit:
-        asked = "score"
-    exclusive = _normalised(seen)
-    if asked is not None:
-        return _as_said(name, seen, asked, unit, exclusive, key)
-    if exclusive is not None:
-        head, output = _as_said(name, seen, "probabilities", "", exclusive, key)
-        return _inferred(head, _found(seen, exclusive)), output
-    return _guessed(seen, labelled), Output(key)
-
-
-def _normalised(seen: Evidence) -> bool | None:
-    """Whether the module puts out probabilities itself: True shared, False one a unit, None it does not seem so."""
-    if seen.ending.startswith("log"):
-        alone = ENDINGS[seen.ending] and seen.values.shape[1] == 1  # always 0
-        return None if alone else ENDINGS[seen.ending]
-    if seen.adds_up:
-        return True
-    if seen.shares and seen.ending and not ENDINGS[seen.ending]:
-        return False
-    # Parts of a softmax, or sigmoids that were put together, are probabilities each for itself.
-    return False if seen.shares and seen.came_of and not seen.ending and not _constant(seen) else None
-
-
-def _constant(seen: Evidence) -> bool:
-    """Whether all is 1, as of a softmax over one unit."""
-    return bool((seen.values == 1).all())
-
-
-def _as_said(
-    name: str, seen: Evidence, kind: Kind, unit: str, exclusive: bool | None, key: Key | None
-) -> tuple[Head, Output]:
-    if kind == "score":
-        return Head("score", unit=unit), Output(key)
-    if kind == "probabilities" and exclusive is None:
-        if not seen.shares:
-            low, high = float(seen.values.min()), float(seen.values.max())
-            raise NetworkError(
-                f"{name} was given head 'probabilities', but puts out values from {low:.3g} to {high:.3g}; say "
-                "head = 'softmax' or 'sigmoid' where they are logits, 'score' where they are values."
-            )
-        exclusive = False
-    if exclusive is None:
-        return Head(kind, exclusive=kind == "softmax"), Output(key)
-    if kind != "probabilities" and exclusive != (kind == "softmax"):
-        ends = "with probabilities that add up to 1" if exclusive else "with a sigmoid for each unit"
-        raise NetworkError(
-            f"{name} was given head {kind!r}, but ends {ends}; say head = 'probabilities' or leave it out."
-        )
-    stepped = bool(seen.ending)
-    return (
-        Head(kind, exclusive=exclusive, of_scores="" if stepped else _INVERTED[exclusive]),
-        Output(key, stepped=stepped, inverted=not stepped, exclusive=exclusive),
-    )
-
-
-_INVERTED = {
-    True: "The network puts out probabilities; the map is of the logarithm of the class's.",
-    False: "The network puts out probabilities; the map is of the log-odds of the unit's.",
-}
-
-
-def _found(seen: Evidence, exclusive: bool) -> str:
-    if seen.ending.startswith("log"):
-        return f"Log-probabilities found: the network ends with a {seen.ending}. If not, say head = … {HOW}."
-    if exclusive:
-        return f"Probabilities found: the outputs are never negative and add up to 1. If not, say head = … {HOW}."
-    ending = "sigmoid for each unit" if seen.ending else f"{seen.came_of} whose results are from 0 to 1 still"
-    return f'Probabilities found: the network ends with a {ending}. Where they are values, say head = "score" {HOW}.'
-
-
-def _guessed(seen: Evidence, labelled: bool) -> Head:
-    """The head of scores that nobody said anything of and that are no probabilities."""
-    if seen.values.shape[1] > 1:
-        between = (
-            " All outputs lie between 0 and 1: where they are probabilities already, say "
-            'head = "probabilities".'
-            if seen.shares
-            else ""
-        )
-        return Head(
-            "softmax",
-            exclusive=True,
-            said=False,
-            note="Softmax assumed: the classes share 100 %. Where each is a finding of its own, say "
-            f'head = "sigmoid", where they are values head = "score" ({HOW}).{between}',
-        )
-    if ENDINGS.get(seen.ending):
-        return Head(
-            "score",
-            said=False,
-            note="The network ends with a softmax over one unit, which is always 1: its output says nothing of an "
-            "image.",
-        )
-    largest = float(seen.values.abs().max()) if seen.finite else float("inf")
-    between = (
-        ' It lay between 0 and 1 for every image tried: where it is a probability already, say head = "probabilities".'
-        if seen.shares
-        else ""
-    )
-    if labelled and largest <= LOGIT:
-        return Head(
-            "sigmoid",
-            said=False,
-            note="Taken for a logit: one output may be a logit or a value. Say which with "
-            f'head = "sigmoid" or "score" ({HOW}).{between}',
-        )
-    return Head(
-        "score",
-        said=False,
-        note="Taken for a value: one output may be a value or a logit. Say which with "
-        f'head = "score" or "sigmoid" ({HOW}).{between}',
-    )
-
-
-def _inferred(head: Head, note: str) -> Head:
-    return dataclasses.replace(head, said=False, note=note)

@@ -1,5 +1,6 @@
 """Remarks: what a page must say of a network before anything is asked of it."""
 
+import math
 from collections.abc import Sequence
 
 from vislib.memory_layout import PLAIN
@@ -7,7 +8,9 @@ from vislib.probe import CONVOLUTIONS, Call, Layer
 from vislib.tokens import Tokens
 from vislib.words import counted
 
-__all__ = ["of_layers", "of_layout", "of_tokens", "of_units"]
+__all__ = ["of_layers", "of_layout", "of_output", "of_tokens", "of_units"]
+
+_ALIKE = 1.3  # by so much may an output's proportions differ from the image's
 
 
 def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: int) -> tuple[str, ...]:
@@ -56,6 +59,24 @@ def of_units(name: str, layers: Sequence[Layer]) -> tuple[str, ...]:
         listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         sentences.append(f"Units of {name}'s {listed} are read {odd}, which does more than its class says.")
     return tuple(sentences)
+
+
+def of_output(name: str, shape: Sequence[int], spatial: Sequence[int]) -> tuple[str, ...]:
+    """That an output's classes may come last: where its first axes, and not its last ones, lie as the image does."""
+    units, *places = shape
+    if len(places) != len(spatial) or math.prod(places) == 1 or places[-1] >= min(units, *places[:-1]):
+        return ()
+
+    def as_the_image(axes: Sequence[int]) -> bool:
+        shares = [size / whole for size, whole in zip(axes, spatial, strict=True)]
+        return max(shares) <= _ALIKE * min(shares)
+
+    if as_the_image(places) or not as_the_image((units, *places[:-1])):
+        return ()
+    return (
+        f"{name}'s output of shape {tuple(shape)} for an image is read as {units} units over "
+        f"{' x '.join(map(str, places))} positions; where its units come last, have its forward return them first.",
+    )
 
 
 def of_layout(name: str, layout: object, axes: int, back: bool) -> tuple[str, ...]:

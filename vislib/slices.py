@@ -13,6 +13,8 @@ from vislib.errors import ImageError
 from vislib.preparation import STORED, Preparation
 from vislib.volume import PLANES, Volume, check_grid
 
+_SLANT = 1.0  # mm between the ends of a slice, from which on it does not lie at one height
+
 
 @dataclass(frozen=True)
 class View:
@@ -145,9 +147,12 @@ def position(volume: Volume, plane: str, index: int) -> float:
 
 
 def caption(volume: Volume, plane: str, index: int) -> str:
-    """Name a slice, such as "axial, z = 12 mm"."""
+    """Name a slice, such as "axial, z = 12 mm"; of an oblique volume by its middle, since it runs through others."""
     mm = round(position(volume, plane, index), 1) + 0.0  # no minus before a zero
-    return f"{plane}, {'xyz'[_view(plane).across]} = {mm:g} mm"
+    across = _view(plane).across
+    within = np.delete(volume.affine[across, :3] * volume.data.shape, across)
+    middle = " at its middle" if np.abs(within).sum() >= _SLANT else ""
+    return f"{plane}, {'xyz'[across]} = {mm:g} mm{middle}"
 
 
 def _view(plane: str) -> View:

@@ -81,7 +81,7 @@ def cut(
         if gradient is None:
             raise AttributionError(
                 f"No gradient comes from {query.target.layer!r} back to {query.layer!r}: it is not computed from "
-                "that layer, or detached on the way, as by torch.no_grad or checkpoint(use_reentrant=True). Choose "
+                "that layer, or detached on the way, as by torch.no_grad or checkpoint(use_reentrant=True); choose "
                 "another layer, or a perturbation method."
             )
         parts.append((held[0].detach(), gradient, scores.detach()))
@@ -116,7 +116,7 @@ def rectified(
 ) -> Attribution:
     """The positive part as published; a map without one is said to have none."""
     said = (*notes, *all_negative(raw))
-    return query.result(raw.clamp(min=0), scores, notes=said, step=step, steps=steps)
+    return query.result(raw.clamp(min=0), scores, notes=said, step=step, steps=steps, rectified=True)
 
 
 def all_negative(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ def guided_grad_cam(query: Query) -> Iterator[Attribution]:
     fine, scores, relus = gradients(query, "guided")
     product = fine * query.upsample(raw.clamp(min=0))[:, None]
     notes = (*no_relu(query, relus), *all_negative(raw))
-    yield query.result(strongest_channel(product), scores, notes=notes, colour=product)
+    yield query.result(strongest_channel(product), scores, notes=notes, colour=product, rectified=True)
 
 
 _heads: WeakKeyDictionary[Network, tuple[str, str] | str] = WeakKeyDictionary()

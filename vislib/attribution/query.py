@@ -96,11 +96,13 @@ class Query:
         colour: Float[Tensor, "n c *spatial"] | None = None,
         signed: bool | None = None,
         layer: str | None = None,
+        rectified: bool = False,
     ) -> Attribution:
         """An Attribution of this query; `values` is interpolated from `raw` where a method has no better one.
 
-        `signed` is the method's own unless its parameters decide, `layer` the query's unless the method has one of
-        its own. Raises AttributionError for values that are not finite.
+        `rectified` maps say themselves where all was below 0. `signed` is the method's own unless its parameters
+        decide, `layer` the query's unless the method has one of its own. Raises AttributionError for values that are
+        not finite.
         """
         if not bool(torch.isfinite(raw).all() and torch.isfinite(scores).all()):
             raise AttributionError(
@@ -108,6 +110,7 @@ class Query:
                 "weights, or choose another image."
             )
         full = self.upsample(raw) if values is None else values
+        empty = _all_zero(raw) if step == steps and not rectified else ()
         return Attribution(
             method=self.method,
             values=array(full),
@@ -116,11 +119,19 @@ class Query:
             scores=array(scores),
             step=step,
             steps=steps,
-            notes=(*notes, *self.target.facts(self.network), *self.network.cautions),
+            notes=(*notes, *empty, *self.target.facts(self.network), *self.network.cautions),
             numbers={name: array(value) for name, value in (numbers or {}).items()},
             colour=None if colour is None else array(colour),
             layer=self.layer if layer is None else layer,
         )
+
+
+def _all_zero(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
+    """A sentence where a map is 0 everywhere, which would be drawn without a word."""
+    rows = [str(row + 1) for row, one in enumerate(raw) if not bool(one.any())]
+    which = "" if len(raw) == 1 else f" of image {', '.join(rows)}"
+    said = "is exactly 0 everywhere: by this method nothing speaks for or against the target, as behind a rounding."
+    return (f"The map{which} {said}",) if rows else ()
 
 
 def array(tensor: Float[Tensor, "..."]) -> Float32[np.ndarray, "..."]:

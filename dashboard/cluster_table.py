@@ -156,7 +156,7 @@ class ClusterTable:
         self.source.data = {
             "name": [_called(one) for one in found],
             "size": [round(one.mm3) for one in found],
-            "peak": [numbers.words(one.peak) for one in found],
+            "peak": [numbers.words(one.peak) if one.label is None else f"{one.peak:.10g}" for one in found],
             "p": [percent(one) if math.isfinite(one) else "" for one in map(chance, self._peaks)],
             **{name: [round(one.peak_mm[axis]) for one in found] for axis, name in enumerate("xyz")},
             "voxel": ["" if one is None else " ".join(map(str, one)) for one in own],
@@ -185,4 +185,4 @@ def _called(one: Cluster) -> str:
     """A region's number and name."""
     if one.label is None:
         return ""
-    return f"{one.label:.9g} {one.name}".strip()
+    return f"{one.label:.10g} {one.name}".strip()

@@ -64,8 +64,7 @@ class LabelInput:
         return self._tables[scan.key][1] if scan.key in self._tables else scan.volume.labels
 
     def _words(self, scan: Scan) -> str:
-        bare = {Label(str(number)) for number in scan.volume.numbers}
-        names = {value: label for value, label in self.of(scan).items() if label not in bare}
+        names = {value: label for value, label in self.of(scan).items() if label.name}
         if not names and scan.key not in self._tables:
             return _ASK
         known = scan.label_codes.values.tolist() if scan.label_codes is not None else []

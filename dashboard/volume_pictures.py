@@ -23,7 +23,7 @@ from dashboard.plane_picture import (
     window,
 )
 from vislib.display import png
-from vislib.label_tables import named
+from vislib.label_tables import region_words
 from vislib.slices import VIEWS
 from vislib.volume import PLANES, degrees_oblique
 
@@ -297,8 +297,7 @@ def under(pixels: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h
 
 def _region(label: float, scene: Scene) -> str:
     """A region's number, and its name where it has one."""
-    number, name = f"{label:.9g}", named(label, scene.names)
-    return number if name == number else f"{number} {name}"
+    return region_words(label, scene.names)
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Float32, Shaped
 from dashboard import palettes
 from dashboard.places import OwnAxes
 from dashboard.volume_codes import LabelCodes, VolumeCodes, map_codes, map_reach
-from vislib.label_tables import named
+from vislib.label_tables import named, own_number
 from vislib.labels import Label
 
 VOXELS = 32_000_000  # that a browser is given at once: 64 MB as 16-bit codes, for as long as it shows them
@@ -273,7 +273,7 @@ class VolumeView(LayoutDOM):
             )
         self._send_map(values, codes.of)
         self.update(
-            label_values=codes.values.tolist(),
+            label_values=[own_number(one, labels) for one in codes.values.tolist()],
             label_names=[named(one, labels) for one in codes.values.tolist()],
             label_colours=palettes.label_colours(codes.values, labels).tobytes(),
             probabilities=[],

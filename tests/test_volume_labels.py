@@ -18,12 +18,16 @@ from volume_making import nifti
 from volume_views import AFFINE, DATA, SHAPE, VIEW, blocks, look, opened, send, slowly, text
 
 from dashboard import palettes
+from dashboard.cluster_table import _called
 from dashboard.label_input import LabelInput
-from dashboard.plane_picture import Look, Pane, Scene, regions
+from dashboard.plane_picture import Look, Pane, Scene
+from dashboard.plane_picture import regions as drawn_regions
 from dashboard.volume_codes import LabelCodes
 from dashboard.volume_files import Sight, build
 from dashboard.volume_view import VolumeView
+from vislib.clusters import regions
 from vislib.head import percent
+from vislib.label_tables import region_words
 from vislib.labels import Label
 from vislib.volumes import PLANES, read_volume
 
@@ -91,7 +95,7 @@ def test_pictures_show_labels_in_their_own_colours_alone(plane: str, smooth: boo
     chosen = Look(0, 255, smooth=smooth, opacity=1.0)
     at = {"axial": 3, "coronal": 5, "sagittal": 5}[plane]
     wanted = slowly(ATLAS, plane, (at, at, at), True)
-    over = regions(scene, chosen, plane, at)
+    over = drawn_regions(scene, chosen, plane, at)
     known = {0: (0, 0, 0, 0)} | {
         value: (*colour, 255)
         for value, colour in zip(
@@ -255,4 +259,10 @@ def test_only_regions_that_a_table_names_count_as_named(tmp_path):
     assert one._words(scan).startswith("Regions are called by their numbers")
     one._read(scan, "names.csv", {312_782_550: Label("VISa"), 7: Label("elsewhere")}, "")
     assert one._words(scan) == "1 of 2 regions are named by the table that was sent."
-    assert one.of(scan)[2] == Label("312782550 VISa")
+    assert one.of(scan)[2] == Label("VISa", number=312_782_550)
+    listed = regions(volume.data, volume.affine, one.of(scan))
+    assert sorted(_called(region) for region in listed) == ["312782546", "312782550 VISa"]
+    assert {region.peak for region in listed} == {312_782_546.0, 312_782_550.0}
+    assert region_words(2.0, one.of(scan)) == "312782550 VISa"
+    assert region_words(1.0, one.of(scan)) == "312782546"
+    assert region_words(7.0, {}) == "7"

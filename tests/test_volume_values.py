@@ -176,10 +176,10 @@ def test_labels_that_float32_cannot_tell_apart_are_counted_and_called_by_their_n
     np.testing.assert_array_equal(
         np.array(volume.numbers)[volume.data.astype(int)], np.array(numbers)[places]
     )
-    assert volume.labels[3] == Label("312782550")
+    assert volume.labels[3] == Label("", number=312_782_550)
     named = volume.named({312_782_550: Label("VISa", (1, 2, 3)), 3: Label("another")})
-    assert named[3] == Label("312782550 VISa", (1, 2, 3))
-    assert named[4] == Label("312782554")
+    assert named[3] == Label("VISa", (1, 2, 3), 312_782_550)
+    assert named[4] == Label("", number=312_782_554)
     assert f"up to {numbers[-1]:,}" in volume.notes[0]
 
 

@@ -103,7 +103,7 @@ def test_what_is_not_finite_is_replaced_and_said(folder):
     data = values((3, 3, 3))
     data[0, 0] = np.nan, np.inf, -np.inf
     volume = read(folder, nifti(data))
-    assert (volume.data[0, 0] == data[1:].min()).all()
+    assert (volume.data[0, 0] == 0).all()
     assert volume.notes[0].startswith("3 voxels that held no finite number were set to ")
     data[1, 1, 1] = -1
     assert (read(folder, nifti(data)).data[0, 0] == 0).all()

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 
 from vislib.errors import AttributionError
+from vislib.label_tables import own_number
 from vislib.labels import Label
 
 Place = tuple[int, int, int]
@@ -66,7 +67,7 @@ def regions(
     """The regions of a mask or an atlas, one for each value but 0, the largest first; at most so many.
 
     A region may lie in several pieces. Its `peak_ijk` is the voxel of it that is nearest to its centre, which itself
-    may lie outside of it. `labels` names them.
+    may lie outside of it. `labels` names them, and gives each the file's own number where the array holds another.
     """
     named = labels or {}
     known, inverse = np.unique(values, return_inverse=True)
@@ -81,7 +82,8 @@ def regions(
     for k in order[:most]:
         label = float(known[k])
         name = named[int(label)].name if label.is_integer() and int(label) in named else ""
-        found.append(_region(affine, boxes[k], numbers[boxes[k]] == k + 1, label, name))
+        inside = numbers[boxes[k]] == k + 1
+        found.append(_region(affine, boxes[k], inside, own_number(label, named), name))
     return found
 
 

@@ -183,8 +183,10 @@ def printable(name: str) -> str:
 
 def stretched(values: Float32[np.ndarray, "*any"], low: float, high: float) -> Float32[np.ndarray, "*any"]:
     """Map finite values so that `low` becomes 0 and `high` 1, clipped; where these coincide, clip the values."""
-    if not high - low > 1e-30:
+    if not high > low:
         return np.clip(values, 0, 1)
+    if high - low < 1e-30:  # whose inverse float32 does not hold
+        return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(values.dtype)
     # Of halves, since the difference of two large float32 numbers may be none.
     return np.clip((values * 0.5 - low * 0.5) / (high * 0.5 - low * 0.5), 0, 1)
 

@@ -197,7 +197,19 @@ def _of_shares(three: Iterable[str]) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def named(number: float, labels: Mapping[int, Label]) -> str:
+def named(value: float, labels: Mapping[int, Label]) -> str:
     """What a label is called: its name, or its number where no table names it."""
-    whole = int(number)
-    return labels[whole].name if whole == number and whole in labels else f"{number:g}"
+    known = labels.get(int(value)) if value == int(value) else None
+    return f"{own_number(value, labels):.10g}" if known is None or not known.name else known.name
+
+
+def own_number(value: float, labels: Mapping[int, Label]) -> float:
+    """The file's own number of the region that an array holds as `value`."""
+    known = labels.get(int(value)) if value == int(value) else None
+    return value if known is None or known.number is None else float(known.number)
+
+
+def region_words(value: float, labels: Mapping[int, Label]) -> str:
+    """A region's own number, and its name where it has one."""
+    number, name = f"{own_number(value, labels):.10g}", named(value, labels)
+    return number if name == number else f"{number} {name}"

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Num, Shaped
 
 FEW = 16  # different values that are few, whatever they are
 EACH = 4  # voxels that a value of these must have on average
+OFTEN = 16  # voxels that a value of a scan has on average; regions of an atlas may be small
 MOST = 4096  # different whole numbers that an atlas may hold
 # Share of the voxels beside a region's, the background left out, that hold the same number, for the median region.
 ALIKE = 0.4
@@ -15,10 +16,14 @@ ALIKE = 0.4
 
 @dataclass(frozen=True)
 class Label:
-    """A region's name, and its colour (red, green, blue of 0 to 255) where a table gives one."""
+    """A region's name, and its colour (red, green, blue of 0 to 255) where a table gives one.
+
+    `number` is the file's own where the array holds another one for the region: see `Volume.numbers`.
+    """
 
     name: str
     colour: tuple[int, int, int] | None = None
+    number: int | None = None
 
 
 def is_labels(data: Num[np.ndarray, "x y z"] | Bool[np.ndarray, "x y z"]) -> bool:
@@ -29,13 +34,16 @@ def is_labels(data: Num[np.ndarray, "x y z"] | Bool[np.ndarray, "x y z"]) -> boo
     background, a share of ALIKE holds the same number. A scan of whole numbers has as many of them, but seldom two
     alike side by side; one whose voxels were only repeated is judged by each voxel once.
     """
-    data = _once(data)
     known = different(data)
     if known is None or len(known) < 2 or data.size < EACH * len(known):
         return False
     if len(known) <= FEW:
         return True
-    return bool(np.median(_alike(data, known)) >= ALIKE)
+    if np.median(_alike(data, known)) < ALIKE:
+        return False
+    once = _once(data)
+    repeated = once.size < data.size and once.size >= OFTEN * len(known)
+    return not repeated or bool(np.median(_alike(once, known)) >= ALIKE)
 
 
 def different(parts: Iterable[np.ndarray]) -> Shaped[np.ndarray, " n"] | None:

@@ -9,6 +9,7 @@ from vislib.errors import ImageError
 from vislib.resample import resample
 from vislib.volume import Volume, turned
 from vislib.volume_source import VOXELS
+from vislib.volume_values import background
 
 SHEARED = 0.5  # degrees that two axes may lie off a right angle: half a voxel over 60
 STEEPEST = 60.0  # degrees, and no scanner tilts as far
@@ -25,8 +26,8 @@ def straightened(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
     """A volume whose axes stand at right angles, and the sentence about it: itself where they do already.
 
     The two axes that come nearest to a right angle stay (of a tilted stack those of its slices, which are then only
-    shifted), the voxel's volume too. Linear, the nearest voxel for labels; 0, or the least value where 0 lies below
-    all, around it. Raises ImageError for axes more than STEEPEST degrees off.
+    shifted), the voxel's volume too. Linear, the nearest voxel for labels; around it lies what stands for nothing, see
+    `background`. Raises ImageError for axes more than STEEPEST degrees off.
     """
     degrees = degrees_sheared(volume.affine)
     if degrees < SHEARED:
@@ -41,15 +42,14 @@ def straightened(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
         raise ImageError(
             f"{volume.name} is sheared and too large to be put on right angles; resample it first."
         )
-    least = float(volume.data.min())
     order = 0 if volume.labelled else 1
-    data = resample(
-        volume.data, volume.affine, shape, affine, order, antialias=False, outside=max(0.0, least)
-    )
+    faces = [np.moveaxis(volume.data, axis, 0)[end].reshape(-1) for axis in range(3) for end in (0, -1)]
+    around = background(float(volume.data.min()), np.concatenate(faces))
+    data = resample(volume.data, volume.affine, shape, affine, order, antialias=False, outside=around)
     way = "by the nearest voxel" if order == 0 else "linearly"
     note = (
         f"Its axes are sheared, up to {degrees:.1f} degrees off a right angle: it was resampled {way} to right "
-        "angles; a map of it is saved on the file's own grid."
+        f"angles, with {around:g} around it; a map of it is saved on the file's own grid."
     )
     return replace(volume, data=data, affine=affine, straightened=True), (note,)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,12 @@ from vislib.images import stretched
 from vislib.labels import Label, is_labels
 from vislib.nifti_space import unit_mm
 from vislib.placement import Placement, in_mm
+from vislib.words import counted
 
 PLANES = ("axial", "coronal", "sagittal")
 USED = 128  # the least value of 8 bits at which all of them are used
 BRIGHTEST = 99.8  # percentile of the values that becomes 1
+FAR_BELOW = 8  # times as far below the others as these are apart lies what is no part of a scan
 SEEN = 4_000_000  # values that a percentile is taken of, evenly spread, where there are more
 
 Place = tuple[int, int, int]
@@ -186,9 +188,7 @@ class Volume:
         found = {}
         for value, number in enumerate(self.numbers):
             known = labels.get(number)
-            found[value] = (
-                Label(str(number)) if known is None else Label(f"{number} {known.name}", known.colour)
-            )
+            found[value] = Label("", number=number) if known is None else replace(known, number=number)
         return found
 
     @cached_property
@@ -223,7 +223,22 @@ class Volume:
         if self._by_type:
             return Window(0.0, 255.0)
         low, high = float(self.data.min()), Window.from_percentiles(self.data, 0, BRIGHTEST).high
-        return Window(low, high if high > low else float(self.data.max()))
+        if not high > low:
+            return Window(low, float(self.data.max()))
+        return Window(self._darkest(low, high), high)
+
+    def _darkest(self, least: float, high: float) -> float:
+        """What becomes 0: the least value, unless that lies further below the others than these are apart.
+
+        As a few voxels, or the padding around a scan (-32768 in a CT), which would make all else white. 100 less
+        BRIGHTEST per cent may be left out, and any number of voxels of one value that is FAR_BELOW.
+        """
+        inner = Window.from_percentiles(self.data, 100 - BRIGHTEST, 100).low
+        if inner - least > high - inner > 0:
+            return inner
+        above = self.data[self.data > least]
+        lowest = Window.from_percentiles(above, 100 - BRIGHTEST, 100).low if above.size else least
+        return lowest if lowest - least > FAR_BELOW * (high - lowest) > 0 else least
 
     @property
     def scaling(self) -> str:
@@ -234,6 +249,13 @@ class Volume:
         if low == high:
             return nothing_to_see(low)
         most = f"{high:g}, which {BRIGHTEST:g} % do not exceed"
+        least = float(self.data.min())
+        if low > least:
+            below = int(np.count_nonzero(self.data < low))
+            return (
+                f"Values from {low:g} to {most}, are stretched from 0 to 1; {counted(below, 'voxel')}, down to "
+                f"{least:g}, {'lies' if below == 1 else 'lie'} far below."
+            )
         return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
 
     def unit(self) -> Float32[np.ndarray, "x y z"]:

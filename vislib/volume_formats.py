@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.parrec import PARRECError, PARRECHeader
+from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from vislib.errors import ImageError
@@ -190,7 +191,13 @@ def _source(
     notes: tuple[str, ...],
 ) -> Source:
     """Voxels that lie one after the other, the first axis fastest, with one slope and intercept."""
-    slope, inter = header.get_slope_inter()
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise ImageError(
+            f"Its header scales its values by what is no number ({str(error).rstrip('.')}); write it again with a "
+            "finite slope and intercept, or none."
+        ) from None
     slope, inter = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
     kind = header.get_data_dtype()
     proxy = ArrayProxy(stream, ((*shape, times), kind, offset, slope, inter), mmap=False)

@@ -15,6 +15,8 @@ AT_ONCE = 1_000_000  # voxels read in one go, and no more than a sixteenth of al
 SMALL, LARGE = 1e-30, 1e30  # sums and squares of values beyond these leave float32
 MOSTLY = 99.8  # percentile of the sizes that must lie between them for the others to count as outliers
 STEPS = 4096  # values that can be told apart are fewer than a scan's own 12 bits: worth a word
+_HOLES = 0.01  # of the voxels: a larger share that is not finite is no hole in a scan but lies outside of it
+_BESIDE = 7  # every so manieth value beside what is not finite is looked at
 _SEEN = 64  # every so manieth value is looked at for that
 
 
@@ -34,7 +36,7 @@ def read_values(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -
     """Read one time of a file into an array in the file's own order.
 
     Values that float32 cannot compute with are divided by a power of ten, labels that it cannot tell apart are counted.
-    What is not finite becomes 0, or the smallest value where 0 lies outside the values.
+    What is not finite becomes what stands for nothing: see `background`.
     """
     largest, told = 0.0, _Told()
     for where in blocks(source.shape, source.slowest):
@@ -74,7 +76,7 @@ class _Told:
         count = int(np.count_nonzero(changed))
         self.changed += count
         self.whole = self.whole and not (count and (exact[changed] != np.rint(exact[changed])).any())
-        known = exact[np.isfinite(exact)]
+        known = exact[np.isfinite(kept)]  # what is beyond float32 is told elsewhere
         if known.size:
             self._low, self._high = min(self._low, float(known.min())), max(self._high, float(known.max()))
 
@@ -152,19 +154,44 @@ def blocks(shape: tuple[int, int, int], slowest: int) -> Iterator[Block]:
             yield block[0], block[1], block[2]
 
 
+def background(least: float, beside: Float32[np.ndarray, " n"]) -> float:
+    """What stands for nothing among values of which `least` is the least: 0, or the least one of a scan below 0.
+
+    Outside of a mask, an atlas or a map of effects there is 0; around a CT there is air, of about -1000. The values
+    `beside` the place tell which: the least value is taken where their median lies nearer to that than to 0.
+    """
+    if least >= 0 or not beside.size:
+        return 0.0
+    middle = float(np.median(beside))
+    return least if middle - least < abs(middle) else 0.0
+
+
 def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
-    """Replace, in place, what is not finite; the sentence that says so."""
-    count, low, high = 0, math.inf, -math.inf
+    """Replace, in place, what is not finite; the sentence that says so.
+
+    A few such voxels of a scan above 0 are holes in it, and become its least value; many, or those among whole numbers,
+    are what lies outside.
+    """
+    count, low, whole, beside = 0, math.inf, True, []
+    before = np.zeros(data.shape[1:], bool)
     for part in data:
-        finite = np.isfinite(part)
-        missing = finite.size - int(np.count_nonzero(finite))
-        count += missing
-        if missing < finite.size:
-            known = part[finite] if missing else part
-            low, high = min(low, float(known.min())), max(high, float(known.max()))
+        missing = ~np.isfinite(part)
+        count += int(np.count_nonzero(missing))
+        known = part[~missing]
+        low = min(low, float(known.min())) if known.size else low
+        whole = whole and bool((known == np.rint(known)).all())
+        near = before.copy()
+        for one, other in ((slice(1, None), slice(-1)), (slice(-1), slice(1, None))):
+            near[one] |= missing[other]
+            near[:, one] |= missing[:, other]
+        beside.append(part[near & ~missing][::_BESIDE])
+        before = missing
     if count == 0:
         return []
-    value = low if 0 < low <= high or low <= high < 0 else 0.0
+    holes = count < _HOLES * data.size and not whole
+    value = low if 0 < low < math.inf and holes else 0.0
+    if low < 0:
+        value = background(low, np.concatenate(beside))
     for part in data:
         part[~np.isfinite(part)] = value
     return [

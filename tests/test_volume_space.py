@@ -211,6 +211,21 @@ def test_spms_mat_beside_a_pair_says_where_it_lies(tmp_path):
     np.testing.assert_allclose(read_volume(tmp_path / "one.zip").own_affine, turned, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti1Image, nib.Nifti2Image])
+def test_a_mat_beside_nifti_is_left_out_and_said_where_it_differs(tmp_path, kind):
+    affine = np.array([[-2.0, 0, 0, 30], [0, 2, 0, -40], [0, 0, 3, -50], [0, 0, 0, 1]])
+    one = np.eye(4)
+    one[:3, 3] = -1  # MATLAB counts from 1
+    name = tmp_path / ("one.hdr" if kind is nib.Nifti1Pair else "one.nii")
+    nib.save(kind(np.random.default_rng(0).random((5, 6, 7)), affine), name)
+    elsewhere = affine + np.outer([0, 0, 1, 0], [0, 0, 0, 9.0])
+    for mat, said in ((affine, False), (elsewhere, True)):
+        savemat(tmp_path / "one.mat", {"mat": mat @ one, "M": mat @ one})
+        volume = read_volume(name)
+        np.testing.assert_allclose(volume.own_affine, affine, atol=1e-5)
+        assert any("its own header was taken" in note for note in volume.notes) == said
+
+
 @pytest.mark.parametrize(
     "mat", [{"other": np.eye(4)}, {"mat": np.zeros((4, 4))}, {"mat": np.eye(3)}, {"mat": "text"}]
 )

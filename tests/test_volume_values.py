@@ -121,6 +121,21 @@ def test_what_follows_a_packed_file_is_left_out_and_said(tmp_path, kind, more):
     ]
 
 
+@pytest.mark.parametrize("time", [0, 2])
+def test_what_follows_a_packed_file_is_said_of_every_time(tmp_path, time):
+    path = tmp_path / "times.nii.gz"
+    nib.save(nib.Nifti1Image(np.abs(values((5, 6, 7, 3))), np.eye(4)), path)
+    plain, content = read_volume(path, time=time), path.read_bytes()
+    path.write_bytes(content + b"more")
+    volume = read_volume(path, time=time)
+    np.testing.assert_array_equal(volume.data, plain.data)
+    assert [note for note in volume.notes if "goes on after its end" in note]
+    assert len(volume.notes) == len(plain.notes) + 1
+    path.write_bytes(content[: -len(content) // 3])  # what is cut off is another time's
+    if time == 0:
+        np.testing.assert_array_equal(read_volume(path, time=0).data, plain.data)
+
+
 @pytest.mark.parametrize("kind", PACKED)
 def test_zeros_and_further_members_are_part_of_gzip(tmp_path, kind):
     path = WRITERS[kind](tmp_path, values((5, 6, 7)).astype(np.int16))

@@ -1,8 +1,11 @@
 """The door through which volumes come in, from files that a stranger sent, and maps go out on the file's own grid."""
 
+import contextlib
 import gzip
+import io
 import json
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +30,8 @@ from vislib.volume_opened import Opened
 from vislib.volume_source import WANTED, Source
 from vislib.volume_values import read_values
 
+_READ_ON = 300_000_000  # bytes that are unpacked in about a second ...
+_PART = 1 << 16  # ... so many at once
 _COMMENT = 6  # NIfTI-1's code of a header extension that is a text
 
 
@@ -35,9 +40,9 @@ def read_volume(path: Path, name: str | None = None, time: int = 0) -> Volume:
 
     NIfTI-1 and -2, Analyze, MGH, MINC-1 and (with h5py) MINC-2, PAR/REC, each also gzipped; a pair by either of its
     files; a folder with a DICOM series (with pydicom); or one .zip of such. What a file is, its content says. Only
-    the voxels of that time enter memory. What is not finite becomes 0, or the smallest value where 0 lies outside
-    the values; what float32 cannot compute with is scaled by a power of ten; other units of length become mm; sheared
-    axes are put at right angles; `notes` say all of it.
+    the voxels of that time enter memory. What is not finite becomes 0, or the least value in a scan below 0 or where
+    it is a hole in a scan; what float32 cannot compute with is scaled by a power of ten; other units of length become
+    mm; sheared axes are put at right angles; `notes` say all of it.
 
     Raises ImageError, and nothing else, for anything that is no such file; a header that promises more
     than VOXELS voxels, than the file can hold, or than the machine has memory for, is refused before any is read.
@@ -124,6 +129,13 @@ def _comment(spec: Mapping[str, Any]) -> bytes:
     return struct.pack("<ii", size, _COMMENT) + text.ljust(size - 8, b"\0")
 
 
+def _read_on(stream: io.BufferedIOBase) -> None:
+    """Read to the end, unless that takes longer than about a second."""
+    for _ in range(_READ_ON // _PART):
+        if not stream.read(_PART):
+            return
+
+
 def _read(source: Source, name: str, time: int, opened: Opened | None = None) -> Volume:
     if not 0 <= time < source.times:
         raise ImageError(
@@ -136,7 +148,11 @@ def _read(source: Source, name: str, time: int, opened: Opened | None = None) ->
     data = np.empty(shape, np.float32)
     read = read_values(source, time, as_own(data, orientation))
     if source.ending is not None and time == source.times - 1:
-        source.ending.read(1 << 16)  # at its end the checksum is compared
+        source.ending.read(_PART)  # at its end the checksum is compared
+    elif source.ending is not None and opened is not None and opened.packed:
+        # Of an earlier time only what follows the end is of interest, and not whether all that is between is sound.
+        with contextlib.suppress(EOFError, OSError, zlib.error):
+            _read_on(source.ending)
     notes = [*source.notes, *read.notes]
     if opened is not None and opened.trailing:
         notes.append("Its gzip file goes on after its end: what follows there was left out.")

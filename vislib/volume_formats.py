@@ -9,7 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.parrec import PARRECError, PARRECHeader
@@ -100,11 +100,22 @@ def _nifti(opened: Opened, head: bytes, stream: io.BufferedIOBase, room: int) ->
             *notes,
             f"Its header says that voxels begin at byte {offset}; they were read from byte {first}.",
         )
-    check_affine(np.asarray(own.get_best_affine(), np.float64), opened.name, placement.mm)
+    affine = np.asarray(own.get_best_affine(), np.float64)
+    check_affine(affine, opened.name, placement.mm)
+    notes = (*notes, *_other_place(opened, in_mm(affine, placement.mm)))
     labels = {} if pair else _labels(stream, header.sizeof_hdr, first)
     return replace(
         _source(header, first, stream, shape, times, own, notes), placement=placement, labels=labels
     )
+
+
+def _other_place(opened: Opened, affine: Float64[np.ndarray, "4 4"]) -> tuple[str, ...]:
+    """That a .mat file lies beside a NIfTI file, such as SPM writes, and places it elsewhere."""
+    beside = opened.partner(".mat")
+    stored = None if beside is None else affine_of_mat(beside)
+    if stored is None or np.allclose(stored, affine, atol=0.01):
+        return ()
+    return ("The .mat file beside it places it elsewhere; its own header was taken, as is right for NIfTI.",)
 
 
 def _first_voxel(header: nib.Nifti1Header, offset: int, room: int) -> int:

@@ -108,6 +108,11 @@ class Opened:
         """Whether a packed file that was read to its end went on after that."""
         return any(one.trailing for one in self._packed)
 
+    @property
+    def packed(self) -> bool:
+        """Whether gzip packed one of them."""
+        return bool(self._packed)
+
     def plain(self, path: Path) -> Path:
         """A file that is not packed: itself, or a temporary one."""
         known = len(self._packed)

@@ -73,6 +73,9 @@ def test_only_the_map_that_is_0_is_named() -> None:
         module[0].weight.fill_(1.0)
         module[0].bias.fill_(-1.0)
     network = Network.from_module(module, (1, 6, 6), device="cpu")
-    images = torch.stack([torch.ones(1, 6, 6), torch.zeros(1, 6, 6)])
-    notes = attribute(network, images, 0, "Saliency").notes
-    assert any(note.startswith("The map of image 2 is exactly 0") for note in notes)
+    images = torch.stack([torch.ones(1, 6, 6), torch.rand(1, 6, 6) / 20, torch.zeros(1, 6, 6)])
+    found = attribute(network, images, 0, "Saliency")
+    assert not found.values[1:].any()
+    assert any(
+        note.startswith("The map of image 2 is exactly 0") for note in found.notes
+    )  # the third is flat

@@ -110,7 +110,7 @@ class Query:
                 "weights, or choose another image."
             )
         full = self.upsample(raw) if values is None else values
-        empty = _all_zero(raw) if step == steps and not rectified else ()
+        empty = _all_zero(raw, self.images) if step == steps and not rectified else ()
         return Attribution(
             method=self.method,
             values=array(full),
@@ -126,9 +126,13 @@ class Query:
         )
 
 
-def _all_zero(raw: Float[Tensor, "n *coarse"]) -> tuple[str, ...]:
-    """A sentence where a map is 0 everywhere, which would be drawn without a word."""
-    rows = [str(row + 1) for row, one in enumerate(raw) if not bool(one.any())]
+def _all_zero(raw: Float[Tensor, "n *coarse"], images: Float[Tensor, "n c *spatial"]) -> tuple[str, ...]:
+    """A sentence where a map is 0 everywhere, which would be drawn without a word; none of a flat image."""
+    rows = [
+        str(row + 1)
+        for row, (one, image) in enumerate(zip(raw, images, strict=True))
+        if not bool(one.any()) and bool(image.amax() > image.amin())
+    ]
     which = "" if len(raw) == 1 else f" of image {', '.join(rows)}"
     said = "is exactly 0 everywhere: by this method nothing speaks for or against the target, as behind a rounding."
     return (f"The map{which} {said}",) if rows else ()

@@ -236,7 +236,9 @@ class Volume:
         inner = Window.from_percentiles(self.data, 100 - BRIGHTEST, 100).low
         if inner - least > high - inner > 0:
             return inner
-        above = self.data[self.data > least]
+        flat = self.data.reshape(-1)
+        seen = flat[:: max(1, -(-flat.size // SEEN))]  # no copy of a large volume
+        above = seen[seen > least]
         lowest = Window.from_percentiles(above, 100 - BRIGHTEST, 100).low if above.size else least
         return lowest if lowest - least > FAR_BELOW * (high - lowest) > 0 else least
 
@@ -254,7 +256,7 @@ class Volume:
             below = int(np.count_nonzero(self.data < low))
             return (
                 f"Values from {low:g} to {most}, are stretched from 0 to 1; {counted(below, 'voxel')}, down to "
-                f"{least:g}, {'lies' if below == 1 else 'lie'} far below."
+                f"{least:g}, {'lies' if below == 1 else 'lie'} far below them."
             )
         return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
 

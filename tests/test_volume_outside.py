@@ -10,6 +10,7 @@ import pytest
 from volume_making import nifti, values
 
 from vislib import clusters
+from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.straight import straightened
 from vislib.volumes import Volume, read_volume
@@ -42,6 +43,7 @@ PARCELS = np.indices((20, 22, 18))[0] // 3 + 1.0
     [
         pytest.param(PARCELS, id="atlas"),
         pytest.param(np.ones((20, 22, 18)), id="mask"),
+        pytest.param(np.where(PARCELS > 3, 2.0, -1.0), id="mask of both signs"),
         pytest.param(3.1 + np.abs(EFFECTS), id="map above a threshold"),
         pytest.param(-3.1 - np.abs(EFFECTS), id="map below one"),
         pytest.param(EFFECTS, id="map of both signs"),
@@ -110,10 +112,16 @@ def test_what_lies_far_below_a_scan_does_not_make_the_rest_white(tmp_path, low, 
 def test_background_and_few_values_are_no_padding(tmp_path):
     for data in (
         PARCELS - 1,
-        head_of(800 + 100 * np.abs(EFFECTS), 0.0),
+        head_of(800 + np.abs(EFFECTS), 0.0),
         np.r_[np.zeros(50), np.ones(10)].reshape(3, 4, 5),
     ):
         assert read(tmp_path, data.astype(np.float32)).window.low == 0
+
+
+def test_a_rare_label_is_no_padding(tmp_path):
+    data = np.where(PARCELS > 3, 7.0, 6.0)
+    data[0, 0, :3] = 0.0
+    assert read(tmp_path, data.astype(np.float32)).window.low == 0
 
 
 def test_a_narrow_window_is_stretched_however_small_its_values(tmp_path):
@@ -154,3 +162,17 @@ def test_around_a_sheared_ct_lies_air_and_around_other_scans_0():
         straight, (note,) = straightened(Volume(stored, tilt, "tilted", header, order, "float32"))
         assert straight.data[:, 0, -1].max() == straight.data[:, -1, 0].max() == around
         assert f"with {around:g} around it" in note
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-33])
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_brain_is_found_beside_padding_and_among_tiny_values(tmp_path, padded, scale):
+    data = head_of(100 + np.abs(EFFECTS), 0.0)
+    stored = data.copy()
+    if padded:
+        stored[:, :, 0] = -1e6
+    found = brain_mask((stored * scale).astype(np.float32), (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(
+        found[:, :, 1:], brain_mask(data.astype(np.float32), (1.0, 1.0, 1.0))[:, :, 1:]
+    )
+    assert 0 < found.mean() < 0.5

@@ -4,6 +4,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from scipy import ndimage
 
+from vislib.images import stretched
+from vislib.levels import darkest
+
 BINS = 256  # of the histogram that Otsu's threshold is found in
 BRIDGE = 2.5  # mm: what hangs on the largest piece by less is cut off (membranes, vessels, noise)
 MOUTH = 8.0  # mm: a dark lesion that opens to the outside by less than twice this is inside
@@ -14,13 +17,17 @@ SOME = 4_000_000  # voxels that a histogram is made of, evenly spread, where the
 def otsu(values: Float32[np.ndarray, "*any"]) -> float:
     """The threshold that splits values into two classes with the largest variance between them.
 
-    The brightest 0.2 % count as equal. Otsu 1979, A threshold selection method from gray-level histograms.
+    The brightest 0.2 % count as equal, and what lies far below all others (`vislib.levels.darkest`). Otsu 1979, A
+    threshold selection method from gray-level histograms.
     """
     flat = values.reshape(-1)
     flat = flat[:: max(1, -(-flat.size // SOME))]
     low, high = (float(end) for end in np.percentile(flat, (0, 99.8)))
-    if not high - low > 1e-30:
+    low = darkest(flat, low, high)
+    if not high > low:
         return low
+    if high - low < 1e-30:  # whose bins float32 does not tell apart
+        return low + (high - low) * otsu(stretched(flat, low, high))
     counts, edges = np.histogram(np.clip(flat, low, high), BINS, (low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]

@@ -9,6 +9,8 @@ from PIL import Image
 USED = {255: 32, 65535: 32768}
 RARE = 0.1  # per cent of the pixels at either end that are left out ...
 FAR = 8  # ... where the range is so many times wider than without them: hot and dead pixels
+FEW_BELOW = 0.2  # per cent of a volume's voxels
+MANY = 4_000_000  # of a volume
 SEEN = 1_000_000  # values, evenly spread, from which the ends are taken where there are more
 
 
@@ -29,6 +31,25 @@ def window(known: Float32[np.ndarray, " n"], full: int | None) -> tuple[float, f
     if not low < high:
         return low, high, ""
     return low, high, f"Its values, {low:g} to {high:g}, were stretched from black to white{rare}."
+
+
+def darkest(values: Float32[np.ndarray, "*any"], least: float, high: float) -> float:
+    """What becomes black where `high` becomes white: the least value, unless it lies further below than others spread.
+
+    As a few voxels do, or the padding around a scan (-32768 in a CT), which would make all else white. FEW_BELOW per
+    cent may be left out, and any number of voxels of one value below 0 (0 is a background) that is FAR times as far
+    below.
+    """
+    flat = values.reshape(-1)
+    flat = flat[:: max(1, -(-flat.size // MANY))]
+    inner = float(np.percentile(flat, FEW_BELOW))
+    if inner - least > high - inner > 0:
+        return inner
+    if least >= 0:
+        return least
+    above = flat[flat > least]
+    lowest = float(np.percentile(above, FEW_BELOW)) if above.size else least
+    return lowest if lowest - least > FAR * (high - lowest) > 0 else least
 
 
 def lifted(image: Image.Image, notes: list[str]) -> Image.Image:

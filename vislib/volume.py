@@ -14,6 +14,7 @@ from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.images import stretched
 from vislib.labels import Label, is_labels
+from vislib.levels import darkest
 from vislib.nifti_space import unit_mm
 from vislib.placement import Placement, in_mm
 from vislib.words import counted
@@ -21,7 +22,6 @@ from vislib.words import counted
 PLANES = ("axial", "coronal", "sagittal")
 USED = 128  # the least value of 8 bits at which all of them are used
 BRIGHTEST = 99.8  # percentile of the values that becomes 1
-FAR_BELOW = 8  # times as far below the others as these are apart lies what is no part of a scan
 SEEN = 4_000_000  # values that a percentile is taken of, evenly spread, where there are more
 
 Place = tuple[int, int, int]
@@ -225,22 +225,8 @@ class Volume:
         low, high = float(self.data.min()), Window.from_percentiles(self.data, 0, BRIGHTEST).high
         if not high > low:
             return Window(low, float(self.data.max()))
-        return Window(self._darkest(low, high), high)
-
-    def _darkest(self, least: float, high: float) -> float:
-        """What becomes 0: the least value, unless that lies further below the others than these are apart.
-
-        As a few voxels, or the padding around a scan (-32768 in a CT), which would make all else white. 100 less
-        BRIGHTEST per cent may be left out, and any number of voxels of one value that is FAR_BELOW.
-        """
-        inner = Window.from_percentiles(self.data, 100 - BRIGHTEST, 100).low
-        if inner - least > high - inner > 0:
-            return inner
-        flat = self.data.reshape(-1)
-        seen = flat[:: max(1, -(-flat.size // SEEN))]  # no copy of a large volume
-        above = seen[seen > least]
-        lowest = Window.from_percentiles(above, 100 - BRIGHTEST, 100).low if above.size else least
-        return lowest if lowest - least > FAR_BELOW * (high - lowest) > 0 else least
+        dark = darkest(self.data, low, high)
+        return Window(low if dark > low and self.labelled else dark, high)  # of labels none is padding
 
     @property
     def scaling(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Num
 
-from vislib.labels import different, is_labels
+from vislib.labels import FEW, different, is_labels
 from vislib.volume_source import Block, Source
 from vislib.words import counted
 
@@ -166,6 +166,16 @@ def background(least: float, beside: Float32[np.ndarray, " n"]) -> float:
     return least if middle - least < abs(middle) else 0.0
 
 
+def _few(data: Float32[np.ndarray, "x y z"]) -> bool:
+    """Whether there are no more different finite values than a mask has."""
+    seen: set[float] = set()
+    for part in data:
+        seen.update(np.unique(part[np.isfinite(part)]).tolist())
+        if len(seen) > FEW:
+            return False
+    return True
+
+
 def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
     """Replace, in place, what is not finite; the sentence that says so.
 
@@ -190,7 +200,9 @@ def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
         return []
     holes = count < _HOLES * data.size and not whole
     value = low if 0 < low < math.inf and holes else 0.0
-    if low < 0:
+    if low < 0 and not (
+        whole and _few(data)
+    ):  # a mask or an atlas may have numbers below 0: outside is none of them
         value = background(low, np.concatenate(beside))
     for part in data:
         part[~np.isfinite(part)] = value

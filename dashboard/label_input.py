@@ -11,7 +11,7 @@ from dashboard.live_text import LiveText
 from dashboard.scans import Scan
 from dashboard.services import Services
 from dashboard.upload import Upload, shown_name
-from vislib.label_tables import BYTES, read_label_table
+from vislib.label_tables import BYTES, label_of, read_label_table
 from vislib.labels import Label
 
 _ASK = "Regions are called by their numbers: send a table of names (CSV, FreeSurfer, ITK-SNAP)."
@@ -68,7 +68,7 @@ class LabelInput:
         if not names and scan.key not in self._tables:
             return _ASK
         known = scan.label_codes.values.tolist() if scan.label_codes is not None else []
-        named = sum(1 for one in known if one == int(one) and int(one) in names)
+        named = sum(label_of(one, names) is not None for one in known)
         source = "the table that was sent" if scan.key in self._tables else "the file"
         return f"{named} of {len(known)} regions are named by {source}."
 

@@ -68,10 +68,8 @@ def build(
         )
     if what not in FILES:
         raise ImageError(f"There is no file {what!r} of a volume; choose one from the menu.")
-    facts, question_of = (
-        [scan.volume.name, *scan.volume.notes],
-        shown[0] if shown is not None and sight.with_map else None,
-    )
+    facts = [scan.volume.name, *scan.volume.notes]
+    question_of = shown[0] if shown is not None and sight.with_map else None
     scene = Scene(scan.volume.data, scan.volume.affine, mask=scan.mask, own=OwnAxes.of(scan.volume))
     if shown is not None and question_of is not None:
         found = shown[1]

@@ -229,7 +229,7 @@ def _tell(
     notes.row("Volume", [_number(value)])
     if scene.map is not None and scene.labels is not None:
         there = float(scene.map[ijk])
-        notes.row("Region", ["none" if there == 0 else _region(there, scene)])
+        notes.row("Region", ["none" if there == 0 else region_words(there, scene.names)])
     elif scene.map is not None:
         there = float(scene.map[ijk])
         notes.row("Map", [_number(there) if math.isfinite(there) else "not known"])
@@ -293,11 +293,6 @@ def under(pixels: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h
     sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, 0))
     notes.put(sheet, _PAD, pixels.shape[0])
     return np.asarray(sheet)
-
-
-def _region(label: float, scene: Scene) -> str:
-    """A region's number, and its name where it has one."""
-    return region_words(label, scene.names)
 
 
 def _number(value: float) -> str:

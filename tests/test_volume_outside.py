@@ -2,27 +2,18 @@
 
 import math
 import struct
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from volume_making import nifti, values
+from volume_making import read_written as read
+from volume_making import scan, values
 
 from vislib import clusters
 from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.straight import straightened
 from vislib.volumes import Volume, read_volume
-
-
-def read(folder: Path, data: np.ndarray) -> Volume:
-    (folder / "one.nii").write_bytes(nifti(data))
-    return read_volume(folder / "one.nii")
-
-
-def scan() -> np.ndarray:
-    return np.abs(values((9, 8, 7))).astype(np.float64)
 
 
 def head_of(values: np.ndarray, outside: float) -> np.ndarray:

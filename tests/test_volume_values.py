@@ -1,8 +1,6 @@
 """Values that a type or float32 cannot show: scaled and said, never black; and what follows a gzip file's end."""
 
 import gzip
-from functools import partial
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,26 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from volume_kinds import WRITERS
-from volume_making import nifti, values
+from volume_making import SHAPE, scan, values
+from volume_making import read_written as read
 
 from vislib.errors import ImageError
 from vislib.labels import Label
 from vislib.volume_opened import Unpacked
-from vislib.volumes import Preparation, Volume, read_volume
-
-SHAPE = (9, 8, 7)
-
-
-def read(folder: Path, data: np.ndarray, **header) -> Volume:
-    path = folder / "one.nii"
-    wide = data.dtype == np.int64  # nibabel wants to be told that it is meant
-    kind = partial(nib.Nifti1Image, dtype="int64") if wide else nib.Nifti1Image
-    path.write_bytes(nifti(data, kind=kind, **header))
-    return read_volume(path)
-
-
-def scan() -> np.ndarray:
-    return np.abs(values(SHAPE)).astype(np.float64)
+from vislib.volumes import Preparation, read_volume
 
 
 @pytest.mark.parametrize("power", [-300, -45, -40, -33, 33, 38, 40, 200, 300])

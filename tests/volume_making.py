@@ -1,6 +1,8 @@
 """Volumes that tests make: NIfTI bytes with any header, boxes of numbers, affines of any kind."""
 
 import io
+from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,8 +13,9 @@ from scipy.spatial.transform import Rotation
 
 import models
 from vislib.errors import ImageError
-from vislib.volumes import Volume
+from vislib.volumes import Volume, read_volume
 
+SHAPE = (9, 8, 7)
 SAMPLES = {sample.name: sample for sample in models.samples() if sample.kind == "volume"}
 
 
@@ -40,6 +43,20 @@ def assert_sentence(error: ImageError) -> None:
 
 def values(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(100, 30, shape).astype(np.float32)
+
+
+def scan() -> np.ndarray:
+    """Values above 0 of SHAPE."""
+    return np.abs(values(SHAPE)).astype(np.float64)
+
+
+def read_written(folder: Path, data: np.ndarray, **header) -> Volume:
+    """The volume that is read of these numbers, written as NIfTI; `header` as `nifti` takes it."""
+    path = folder / "one.nii"
+    wide = data.dtype == np.int64  # nibabel wants to be told that it is meant
+    kind = partial(nib.Nifti1Image, dtype="int64") if wide else nib.Nifti1Image
+    path.write_bytes(nifti(data, kind=kind, **header))
+    return read_volume(path)
 
 
 def affines() -> st.SearchStrategy[np.ndarray]:

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from vislib.images import stretched
-from vislib.levels import darkest
+from vislib.levels import darkest, spread
 
 BINS = 256  # of the histogram that Otsu's threshold is found in
 BRIDGE = 2.5  # mm: what hangs on the largest piece by less is cut off (membranes, vessels, noise)
@@ -20,8 +20,7 @@ def otsu(values: Float32[np.ndarray, "*any"]) -> float:
     The brightest 0.2 % count as equal, and what lies far below all others (`vislib.levels.darkest`). Otsu 1979, A
     threshold selection method from gray-level histograms.
     """
-    flat = values.reshape(-1)
-    flat = flat[:: max(1, -(-flat.size // SOME))]
+    flat = spread(values, SOME)
     low, high = (float(end) for end in np.percentile(flat, (0, 99.8)))
     low = darkest(flat, low, high)
     if not high > low:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 
 from vislib.errors import AttributionError
-from vislib.label_tables import own_number
+from vislib.label_tables import label_of, own_number
 from vislib.labels import Label
 
 Place = tuple[int, int, int]
@@ -81,7 +81,8 @@ def regions(
     found = []
     for k in order[:most]:
         label = float(known[k])
-        name = named[int(label)].name if label.is_integer() and int(label) in named else ""
+        known_label = label_of(label, named)
+        name = "" if known_label is None else known_label.name
         inside = numbers[boxes[k]] == k + 1
         found.append(_region(affine, boxes[k], inside, own_number(label, named), name))
     return found

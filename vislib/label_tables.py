@@ -197,15 +197,20 @@ def _of_shares(three: Iterable[str]) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
+def label_of(value: float, labels: Mapping[int, Label]) -> Label | None:
+    """What is known of the region of that value, which need not be whole."""
+    return labels.get(int(value)) if value == int(value) else None
+
+
 def named(value: float, labels: Mapping[int, Label]) -> str:
     """What a label is called: its name, or its number where no table names it."""
-    known = labels.get(int(value)) if value == int(value) else None
+    known = label_of(value, labels)
     return f"{own_number(value, labels):.10g}" if known is None or not known.name else known.name
 
 
 def own_number(value: float, labels: Mapping[int, Label]) -> float:
     """The file's own number of the region that an array holds as `value`."""
-    known = labels.get(int(value)) if value == int(value) else None
+    known = label_of(value, labels)
     return value if known is None or known.number is None else float(known.number)
 
 

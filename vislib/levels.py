@@ -1,7 +1,7 @@
 """Levels: which of a picture's values become black and white, where its stored type does not say."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 from PIL import Image
 
 # A stored type says what black and white are where its upper bits are used. Fewer are missing of 16, since 10, 12 and
@@ -33,6 +33,12 @@ def window(known: Float32[np.ndarray, " n"], full: int | None) -> tuple[float, f
     return low, high, f"Its values, {low:g} to {high:g}, were stretched from black to white{rare}."
 
 
+def spread(values: Shaped[np.ndarray, "*any"], most: int) -> Shaped[np.ndarray, " n"]:
+    """At most so many of the values, evenly spread; no copy."""
+    flat = values.reshape(-1)
+    return flat[:: max(1, -(-flat.size // most))]
+
+
 def darkest(values: Float32[np.ndarray, "*any"], least: float, high: float) -> float:
     """What becomes black where `high` becomes white: the least value, unless it lies further below than others spread.
 
@@ -40,8 +46,7 @@ def darkest(values: Float32[np.ndarray, "*any"], least: float, high: float) -> f
     cent may be left out, and any number of voxels of one value below 0 (0 is a background) that is FAR times as far
     below.
     """
-    flat = values.reshape(-1)
-    flat = flat[:: max(1, -(-flat.size // MANY))]
+    flat = spread(values, MANY)
     inner = float(np.percentile(flat, FEW_BELOW))
     if inner - least > high - inner > 0:
         return inner

@@ -376,7 +376,7 @@ def _checked_shape(name: str, input_shape: Sequence[SupportsIndex | float]) -> t
     if not 2 <= len(shape) <= 4 or any(size < 1 for size in shape):
         raise NetworkError(
             f"{name} was given input shape {given}; it must be channels and one to three spatial "
-            " sizes, all 1 or more, such as (1, 128, 128)."
+            "sizes, all 1 or more, such as (1, 128, 128)."
         )
     if math.prod(shape) > _MOST_VALUES:
         raise NetworkError(

@@ -84,9 +84,7 @@ class Steadiness(NamedTuple):
     """What was found: sentences on answers that are not the same for equal images, and how to run one image."""
 
     cautions: tuple[str, ...]
-    paired: (
-        bool  # an image alone fails, loses its axis or is no number: it must be run beside a copy of itself
-    )
+    paired: bool  # an image alone fails or gives no numbers or no axis: it is run beside a copy of itself
     mixes: bool  # an answer depends on what else is in the batch, so that each image must be run alone
 
 

@@ -14,7 +14,7 @@ from vislib.brain_mask import brain_mask
 from vislib.errors import ImageError
 from vislib.images import stretched
 from vislib.labels import Label, is_labels
-from vislib.levels import darkest
+from vislib.levels import darkest, spread
 from vislib.nifti_space import unit_mm
 from vislib.placement import Placement, in_mm
 from vislib.words import counted
@@ -47,8 +47,7 @@ class Window:
             raise ImageError(
                 f"Percentiles {low:g} and {high:g} cannot be a window: give two from 0 to 100, the smaller first."
             )
-        flat = values.reshape(-1)
-        ends = np.percentile(flat[:: max(1, -(-flat.size // SEEN))], (low, high)) if flat.size else (0, 0)
+        ends = np.percentile(spread(values, SEEN), (low, high)) if values.size else (0, 0)
         return cls(float(ends[0]), float(ends[1]))
 
     @property
@@ -222,13 +221,17 @@ class Volume:
         """The values that become 0 and 1 for a network."""
         if self._by_type:
             return Window(0.0, 255.0)
-        low, high = float(self.data.min()), Window.from_percentiles(self.data, 0, BRIGHTEST).high
+        low, high = self._least, Window.from_percentiles(self.data, 0, BRIGHTEST).high
         if not high > low:
             return Window(low, float(self.data.max()))
         dark = darkest(self.data, low, high)
         return Window(low if dark > low and self.labelled else dark, high)  # of labels none is padding
 
-    @property
+    @cached_property
+    def _least(self) -> float:
+        return float(self.data.min())
+
+    @cached_property
     def scaling(self) -> str:
         """How values become [0, 1], as a sentence."""
         low, high = self.window.low, self.window.high
@@ -237,12 +240,11 @@ class Volume:
         if low == high:
             return nothing_to_see(low)
         most = f"{high:g}, which {BRIGHTEST:g} % do not exceed"
-        least = float(self.data.min())
-        if low > least:
+        if low > self._least:
             below = int(np.count_nonzero(self.data < low))
             return (
                 f"Values from {low:g} to {most}, are stretched from 0 to 1; {counted(below, 'voxel')}, down to "
-                f"{least:g}, {'lies' if below == 1 else 'lie'} far below them."
+                f"{self._least:g}, {'lies' if below == 1 else 'lie'} far below them."
             )
         return f"Values from {low:g}, the least, to {most}, are stretched from 0 to 1."
 

@@ -149,7 +149,7 @@ def _read(source: Source, name: str, time: int, opened: Opened | None = None) ->
     read = read_values(source, time, as_own(data, orientation))
     if source.ending is not None and time == source.times - 1:
         source.ending.read(_PART)  # at its end the checksum is compared
-    elif source.ending is not None and opened is not None and opened.packed:
+    elif source.ending is not None and opened is not None and opened.may_go_on(source.length):
         # Of an earlier time only what follows the end is of interest, and not whether all that is between is sound.
         with contextlib.suppress(EOFError, OSError, zlib.error):
             _read_on(source.ending)

@@ -214,7 +214,15 @@ def _source(
     proxy = ArrayProxy(stream, ((*shape, times), kind, offset, slope, inter), mmap=False)
     stored = kind.name if (slope, inter) == (1.0, 0.0) else f"{kind.name}, scaled"
     return Source(
-        shape, times, own, stored, lambda block, time: proxy[(*block, time)], 2, notes, ending=stream
+        shape,
+        times,
+        own,
+        stored,
+        lambda block, time: proxy[(*block, time)],
+        2,
+        notes,
+        ending=stream,
+        length=offset + math.prod(shape) * times * kind.itemsize,
     )
 
 

@@ -51,6 +51,14 @@ class Unpacked(io.RawIOBase):
             pass
         return self._at
 
+    def ends_at(self, length: int) -> bool:
+        """Whether the file's last bytes are those with which gzip ends a content of so many bytes."""
+        here, size = self._raw.tell(), self._raw.seek(0, io.SEEK_END)
+        self._raw.seek(max(0, size - 4))
+        last = self._raw.read(4)
+        self._raw.seek(here)
+        return last == (length % 2**32).to_bytes(4, "little")
+
     def _begin(self) -> None:
         self._raw.seek(0)
         self._unpack = zlib.decompressobj(wbits=31)
@@ -108,10 +116,9 @@ class Opened:
         """Whether a packed file that was read to its end went on after that."""
         return any(one.trailing for one in self._packed)
 
-    @property
-    def packed(self) -> bool:
-        """Whether gzip packed one of them."""
-        return bool(self._packed)
+    def may_go_on(self, length: int) -> bool:
+        """Whether a packed file may hold more than so many bytes, by what gzip writes at its end."""
+        return any(not one.ends_at(length) for one in self._packed)
 
     def plain(self, path: Path) -> Path:
         """A file that is not packed: itself, or a temporary one."""

@@ -37,6 +37,7 @@ class Source:
     slowest: int  # the axis along which blocks lie one after the other in the file
     notes: tuple[str, ...] = ()
     ending: io.BufferedIOBase | None = None  # to be read to its end, for the sake of gzip's checksum
+    length: int = 0  # bytes of it up to the end of the voxels, of all times
     placement: Placement = field(default_factory=Placement)
     labels: Mapping[int, Label] = field(default_factory=dict)
 

@@ -166,27 +166,29 @@ def background(least: float, beside: Float32[np.ndarray, " n"]) -> float:
     return least if middle - least < abs(middle) else 0.0
 
 
-def _few(data: Float32[np.ndarray, "x y z"]) -> bool:
-    """Whether there are no more different finite values than a mask has."""
-    seen: set[float] = set()
-    for part in data:
-        seen.update(np.unique(part[np.isfinite(part)]).tolist())
-        if len(seen) > FEW:
-            return False
-    return True
-
-
 def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
-    """Replace, in place, what is not finite; the sentence that says so.
+    """Replace, in place, what is not finite; the sentence that says so."""
+    count = sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in data)
+    if count == 0:
+        return []
+    value = _in_place_of_missing(data, count)
+    for part in data:
+        part[~np.isfinite(part)] = value
+    return [
+        f"{counted(count, 'voxel')} that held no finite number {'was' if count == 1 else 'were'} set to {value:g}."
+    ]
+
+
+def _in_place_of_missing(data: Float32[np.ndarray, "x y z"], count: int) -> float:
+    """The value of the `count` voxels that are not finite.
 
     A few such voxels of a scan above 0 are holes in it, and become its least value; many, or those among whole numbers,
     are what lies outside.
     """
-    count, low, whole, beside = 0, math.inf, True, []
+    low, whole, beside = math.inf, True, []
     before = np.zeros(data.shape[1:], bool)
     for part in data:
         missing = ~np.isfinite(part)
-        count += int(np.count_nonzero(missing))
         known = part[~missing]
         low = min(low, float(known.min())) if known.size else low
         whole = whole and bool((known == np.rint(known)).all())
@@ -196,16 +198,10 @@ def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
             near[:, one] |= missing[:, other]
         beside.append(part[near & ~missing][::_BESIDE])
         before = missing
-    if count == 0:
-        return []
+    if low < 0:
+        # A mask or an atlas may have numbers below 0: outside is none of them.
+        numbers = different(part[np.isfinite(part)] for part in data) if whole else None
+        few = numbers is not None and len(numbers) <= FEW
+        return 0.0 if few else background(low, np.concatenate(beside))
     holes = count < _HOLES * data.size and not whole
-    value = low if 0 < low < math.inf and holes else 0.0
-    if low < 0 and not (
-        whole and _few(data)
-    ):  # a mask or an atlas may have numbers below 0: outside is none of them
-        value = background(low, np.concatenate(beside))
-    for part in data:
-        part[~np.isfinite(part)] = value
-    return [
-        f"{counted(count, 'voxel')} that held no finite number {'was' if count == 1 else 'were'} set to {value:g}."
-    ]
+    return low if 0 < low < math.inf and holes else 0.0

@@ -28,6 +28,11 @@ def wholes(values: Any) -> tuple[int, ...] | None:
     return None if None in numbers else tuple(number for number in numbers if number is not None)
 
 
+def each(value: Any, count: int) -> tuple[int, ...] | None:
+    """One whole number for all of so many, or those of a list as `wholes` reads it."""
+    return wholes(value) if (one := whole(value)) is None else (one,) * count
+
+
 def checked_seed(seed: Any, error: type[VislibError]) -> int:
     """The seed as an int; raises `error` where it is none that random numbers can start from."""
     number = whole(seed)

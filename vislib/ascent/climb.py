@@ -176,7 +176,7 @@ class _Climb:
         # rows of large networks always go by themselves, those of others never, so that no split shows.
         beside = 2 * pace.threads(device) if device.type == "cpu" else 1
         if not self._piece:
-            self._lone = device.type == "cpu" and (self._is_large() or cost.alone > pace.TURN)
+            self._lone = device.type == "cpu" and (cost.alone > pace.TURN or self._is_large())
             self._piece = cost.at_once(rows, free, least=1 if self._lone else beside)
         least = beside if not self._lone and self._piece >= beside else 1
         return even_edges(rows, min(rows, self._piece), least)

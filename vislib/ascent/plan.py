@@ -13,7 +13,7 @@ from vislib.ascent.presets import PRESETS, Preset, check_together, find_preset
 from vislib.errors import AscentError
 from vislib.network import Network
 from vislib.receptive import crop_for
-from vislib.whole import checked_seed, whole, wholes
+from vislib.whole import checked_seed, each
 from vislib.words import counted, were
 
 MAX_SIZE = 4096  # pixels an axis: beyond it a typing error is likelier than a wish
@@ -182,8 +182,7 @@ def _canvas(network: Network, size: Size) -> tuple[int, ...]:
     usual = tuple(network.input_shape[1:])
     if size is None:
         return usual
-    one = whole(size)
-    canvas = (wholes(size) or ()) if one is None else (one,) * len(usual)
+    canvas = each(size, len(usual)) or ()
     if len(canvas) != len(usual) or not all(1 <= n <= MAX_SIZE for n in canvas):
         raise AscentError(
             f"An image size of {size!r} does not fit {network.name}; give one whole number from 1 to {MAX_SIZE}, "

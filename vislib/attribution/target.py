@@ -12,7 +12,7 @@ from torch import Tensor
 from vislib.errors import AttributionError
 from vislib.network import Network
 from vislib.probe import LOGITS
-from vislib.whole import whole, wholes
+from vislib.whole import each, whole, wholes
 from vislib.words import counted
 
 Units = int | tuple[int, ...]
@@ -156,7 +156,7 @@ def as_target(given: Target | SupportsIndex) -> Target:
 
 
 def _one_each(network: Network, layer: str, units: Units, n: int) -> tuple[int, ...]:
-    several = wholes(units) if (one := whole(units)) is None else (one,) * n
+    several = each(units, n)
     if several is None:
         raise AttributionError(
             f"A unit of {layer} cannot be {units!r}; give its number, or a list with one for each image."

@@ -22,6 +22,7 @@ from bokeh.plotting import figure
 from dashboard import styles
 from dashboard.canvas import Player, UnitFilm
 from dashboard.cells import Cell
+from dashboard.live_axis import LiveAxis
 from dashboard.live_button import LiveButton
 from dashboard.live_text import LiveText
 from dashboard.numbers import words
@@ -131,9 +132,13 @@ class UnitView:
             toolbar_location=None,
             tools="",
             margin=(4, 0, 0, 0),
-            min_border_left=44,
+            y_axis_location=None,
             min_border_right=8,
         )
+        axis = LiveAxis(axis_label="objective")
+        axis.ticker.desired_num_ticks = 3
+        plot.add_layout(axis, "left")
+        plot.ygrid.axis = axis
         plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
         plot.line("step", "score", source=self.curve_source, line_width=1.6, color=_ACCENT)
         plot.scatter(
@@ -141,8 +146,6 @@ class UnitView:
         )  # kept frames
         plot.scatter("step", "score", source=self.marks, size=8, color="color", line_color=None)
         plot.add_layout(self.cursor)
-        plot.yaxis.axis_label = "objective"
-        plot.yaxis.ticker.desired_num_ticks = 3
         plot.xaxis.ticker.desired_num_ticks = 6
         return plot
 

@@ -131,10 +131,30 @@ def test_a_few_hot_pixels_do_not_make_the_rest_black():
     got = read_picture(encoded(array))
     assert 0.4 < np.median(got.pixels) < 0.6
     assert got.pixels[0, 5, 6] == 1
-    assert "0.1 % at either end lie beyond" in got.notes[0]
+    assert " % of the pixels lie beyond" in got.notes[0]
     few = np.zeros((100, 100), np.uint16)
     few[5, 5] = 9  # a small object is no hot pixel: nothing else is there
     assert read_picture(encoded(few)).pixels[0, 5, 5] == 1
+
+
+@pytest.mark.parametrize("marked", [1, 400])
+def test_a_mark_does_not_make_a_picture_of_12_bits_black(marked):
+    array = np.tile(np.linspace(0, 4095, 200), (100, 1)).astype(np.uint16)
+    plain = read_picture(encoded(array)).pixels
+    array.reshape(-1)[:marked] = 65535
+    got = read_picture(encoded(array))
+    np.testing.assert_allclose(got.pixels[0, 50:], plain[0, 50:], atol=0.01)
+    assert (got.pixels.reshape(-1)[:marked] == 1).all()
+    assert "0 to 4095, were stretched" in got.notes[0]
+
+
+def test_a_mask_and_a_picture_of_16_bits_with_a_mark_stay_as_they_are():
+    for high in (1, 40_000):  # a mask has but one other value
+        array = np.tile(np.linspace(0, high - 1, 200), (100, 1)).astype(np.uint16)
+        array[:20, :20] = 65535
+        got = read_picture(encoded(array))
+        np.testing.assert_allclose(got.pixels[0], array / np.float32(65535), rtol=1e-6)
+        assert got.notes == ()
 
 
 def test_a_transparent_level_has_no_part_in_the_window():

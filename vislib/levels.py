@@ -7,6 +7,9 @@ from PIL import Image
 # A stored type says what black and white are where its upper bits are used. Fewer are missing of 16, since 10, 12 and
 # 14 bits are kept in these; a picture of 8 bits may well be dark.
 USED = {255: 32, 65535: 32768}
+MARKED = (
+    65535  # the type of which a few pixels, of a mark or dead ones, do not say that its upper bits are used
+)
 RARE = 0.1  # per cent of the pixels at either end that are left out ...
 FAR = 8  # ... where the range is so many times wider than without them: hot and dead pixels
 FEW_BELOW = 0.2  # per cent of a volume's voxels
@@ -20,14 +23,21 @@ def window(known: Float32[np.ndarray, " n"], full: int | None) -> tuple[float, f
     `full` is the greatest number that the stored type can hold, None where that says nothing (floating point, 32 bits).
     """
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if full is not None and (high >= USED[full] or low == high):
+    used = full is not None and (high >= USED[full] or low == high)
+    some = known[:: 1 + known.size // SEEN]
+    if used:
+        some = some[some < high]  # a mark that was burnt in may be large
+    inner_low, inner_high = np.percentile(some if some.size else 0.0, (RARE, 100 - RARE))
+    few = inner_low < inner_high and high - low > FAR * (inner_high - inner_low)
+    # Of 8 bits a few bright pixels may be all the light that there is.
+    marked = full == MARKED and few and FAR * inner_high <= full
+    if full is not None and used and not marked:
         return 0.0, float(full), ""
-    inner_low, inner_high = np.percentile(
-        known[:: 1 + known.size // SEEN] if known.size else 0.0, (RARE, 100 - RARE)
-    )
     rare = ""
-    if inner_low < inner_high and high - low > FAR * (inner_high - inner_low):
-        low, high, rare = float(inner_low), float(inner_high), f"; {RARE:g} % at either end lie beyond"
+    if few:
+        low, high = float(inner_low), float(inner_high)
+        share = 100 * float(((known < low) | (known > high)).mean())
+        rare = f"; {share:.2g} % of the pixels lie beyond"
     if not low < high:
         return low, high, ""
     return low, high, f"Its values, {low:g} to {high:g}, were stretched from black to white{rare}."

@@ -49,14 +49,16 @@ def read_values(source: Source, time: int, into: Float32[np.ndarray, "i j k"]) -
         for where in blocks(source.shape, source.slowest):
             into[where] = np.asarray(source.block(where, time), np.float64) / 10.0**power
         beyond = f"Its values, up to {largest:.3g}, are beyond what can be computed with"
-        return Values(power, (), (f"{beyond}: all were divided by 1e{power:+d}.", *_mended(into)))
+        return Values(
+            power, (), (f"{beyond}: all were divided by 1e{power:+d}.", *_mended(into, largest / 10.0**power))
+        )
     if told.changed and told.whole and (numbers := _counted(source, time, into)):
         said = (
             f"Its labels, up to {max(map(abs, numbers)):,}, are larger than can be computed with: they are counted "
             f"0 to {len(numbers) - 1} in their order, and called by their own numbers."
         )
         return Values(0, numbers, (said,))
-    return Values(0, (), (*told.words(), *_mended(into)))
+    return Values(0, (), (*told.words(), *_mended(into, largest)))
 
 
 class _Told:
@@ -166,17 +168,17 @@ def background(least: float, beside: Float32[np.ndarray, " n"]) -> float:
     return least if middle - least < abs(middle) else 0.0
 
 
-def _mended(data: Float32[np.ndarray, "x y z"]) -> list[str]:
-    """Replace, in place, what is not finite; the sentence that says so."""
+def _mended(data: Float32[np.ndarray, "x y z"], largest: float) -> list[str]:
+    """Replace, in place, what is not finite; the sentence that says so. `largest`: of the file's finite values."""
     count = sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in data)
     if count == 0:
         return []
     value = _in_place_of_missing(data, count)
     for part in data:
         part[~np.isfinite(part)] = value
-    return [
-        f"{counted(count, 'voxel')} that held no finite number {'was' if count == 1 else 'were'} set to {value:g}."
-    ]
+    beyond = f", or one beyond float32 (up to {largest:.3g})," if largest > np.finfo(np.float32).max else ""
+    were = "was" if count == 1 else "were"
+    return [f"{counted(count, 'voxel')} that held no finite number{beyond} {were} set to {value:g}."]
 
 
 def _in_place_of_missing(data: Float32[np.ndarray, "x y z"], count: int) -> float:

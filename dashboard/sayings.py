@@ -63,8 +63,18 @@ def in_short(network: Network, scores: Float64[np.ndarray, " units"]) -> tuple[s
 def remarks(network: Network, scores: Float64[np.ndarray, " units"] | None = None) -> list[str]:
     """What is to be known of the numbers: what was assumed, what they are the mean of, that they are none."""
     said = [network.head.note, *Target(0).facts(network)]
-    if scores is not None and not np.isfinite(scores).all():
-        said.append("The network's answer to this input is not a finite number: there is nothing to explain.")
+    if scores is not None and not (finite := np.isfinite(scores)).all():
+        if not finite.any():
+            said.append(
+                "The network's answer to this input is not a finite number: there is nothing to explain."
+            )
+        elif network.head.exclusive:
+            said.append(
+                "Some of the network's scores for this input are not finite numbers, so that no class has a "
+                "probability; a map is of its class's own score alone."
+            )
+        else:
+            said.append("Some of the network's answers to this input are not finite numbers.")
     return [one for one in said if one]
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vislib.attribution.alignment import alignment
 from vislib.attribution.backward import gradients
 from vislib.attribution.gradients import no_relu, strongest_channel
 from vislib.attribution.map_layers import no_maps
@@ -288,9 +289,12 @@ def no_place(name: str, layer: str, spatial: Sequence[int]) -> str:
 
 
 def _placed(query: Query, maps: Tensor, layer: str = "") -> Tensor:
-    """These maps; raises AttributionError where they are of one position."""
+    """These maps; raises AttributionError where they are of one position, or do not lie as the image does."""
+    name = layer or query.layer
     if max(maps.shape[2:], default=1) <= 1:
-        raise AttributionError(no_place(query.network.name, layer or query.layer, maps.shape[2:]))
+        raise AttributionError(no_place(query.network.name, name, maps.shape[2:]))
+    if refusal := alignment(query.network, name, query.images.shape[2:]).refusal:
+        raise AttributionError(refusal)
     return maps
 
 

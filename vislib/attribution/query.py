@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from vislib.attribution.alignment import alignment
 from vislib.attribution.result import Attribution
 from vislib.attribution.target import Target
 from vislib.errors import AttributionError
@@ -110,6 +111,8 @@ class Query:
                 "weights, or choose another image."
             )
         full = self.upsample(raw) if values is None else values
+        layer = self.layer if layer is None else layer
+        placed = alignment(self.network, layer, self.images.shape[2:]).notes if layer else ()
         empty = _all_zero(raw, self.images) if step == steps and not rectified else ()
         return Attribution(
             method=self.method,
@@ -119,10 +122,10 @@ class Query:
             scores=array(scores),
             step=step,
             steps=steps,
-            notes=(*notes, *empty, *self.target.facts(self.network), *self.network.cautions),
+            notes=(*notes, *placed, *empty, *self.target.facts(self.network), *self.network.cautions),
             numbers={name: array(value) for name, value in (numbers or {}).items()},
             colour=None if colour is None else array(colour),
-            layer=self.layer if layer is None else layer,
+            layer=layer,
         )
 
 

@@ -86,6 +86,98 @@ def test_of_what_is_changed_the_logarithm_is_explained_and_that_is_said(kind: st
     assert torch.allclose(network.logits(DARK), p.log(), atol=1e-4)
 
 
+def written(how: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """A softmax that is written into in some way, through another name for its memory."""
+
+    def end(z: Tensor) -> Tensor:
+        p = z.softmax(1)
+        how(p)
+        return p
+
+    return end
+
+
+def masked(p: Tensor) -> None:
+    q = p.view(-1, 3)
+    q[:, 0] = 0
+    q /= q.sum(1, keepdim=True)
+
+
+def reversed_memory(p: Tensor) -> None:
+    values = p.detach().numpy()
+    values[:] = values[:, ::-1].copy()
+
+
+PART = torch.tensor([1.0, 0.5, 0.3])
+WRITTEN: dict[str, Callable[[Tensor], object]] = {
+    "view": masked,
+    "data": lambda p: p.data.copy_(p.data.flip(1)),
+    "other data": lambda p: setattr(p, "data", p.data.flip(1)),
+    "column": lambda p: p[:, 0].mul_(0.5),
+    "select": lambda p: p.select(1, 0).zero_(),
+    "unbind": lambda p: p.unbind(1)[0].zero_(),
+    "chunk": lambda p: p.chunk(2, 1)[0].zero_(),
+    "transposed": lambda p: p.T[0].mul_(0.5),
+    "out": lambda p: torch.mul(p, PART, out=p),
+    "several": lambda p: torch._foreach_mul_([p], [PART]),
+    "numpy": reversed_memory,
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_is_written_through_another_view_is_not_what_it_was(kind: str) -> None:
+    end = written(WRITTEN[kind])
+    network = opened(end)
+    images = torch.cat([DARK, BRIGHT])
+    with torch.no_grad():
+        expected = end(Ending(end).logits(images))
+        assert torch.allclose(network.probabilities(images), expected, atol=1e-5)
+
+
+def test_a_copy_that_is_written_into_leaves_the_original_readable() -> None:
+    network = opened(written(lambda p: p.clone()[:, 0].zero_()))
+    assert torch.allclose(network.probabilities(DARK), Ending(lambda z: z).logits(DARK).softmax(1), atol=1e-5)
+
+
+SEVERAL: dict[str, Callable[[Tensor], Tensor]] = {
+    "view": lambda z: z.repeat(1, 2).view(-1, 2, 3).softmax(2).flatten(1),
+    "logarithms": lambda z: z.repeat(1, 2).view(-1, 2, 3).log_softmax(2).flatten(1),
+    "largest": lambda z: z.softmax(1).topk(2).values,
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_a_softmax_over_another_axis_than_the_units_is_no_softmax_of_theirs(kind: str) -> None:
+    network = opened(SEVERAL[kind])
+    with torch.no_grad():
+        expected = SEVERAL[kind](Ending(lambda z: z).logits(BRIGHT))
+        expected = expected.exp() if kind == "logarithms" else expected
+        assert torch.allclose(network.probabilities(BRIGHT), expected, atol=1e-5)
+    assert not network.head.exclusive
+
+
+def margin(z: Tensor) -> Tensor:
+    """From -1 to 1, above 0 for bright images."""
+    p = (z * torch.tensor([0.0, 0.0, 1.0]) - 7.0).softmax(1)
+    return p[:, 2] - p[:, 0]
+
+
+def test_a_margin_of_probabilities_is_none() -> None:
+    network = opened(margin)
+    assert "probabilities" not in network.head.kind
+
+
+def test_probabilities_that_later_turn_out_to_be_none_are_refused() -> None:
+    def dim(z: Tensor) -> Tensor:
+        p = z.softmax(1)
+        return torch.where(z[:, 2:] < 27, p, p - 0.5)
+
+    network = opened(dim)
+    assert network.head.kind == "probabilities"
+    with pytest.raises(NetworkError, match=r'puts out -0\.\d+ for this image, .* say head = "score"'):
+        network.probabilities(torch.ones(1, 1, 16, 16) * 1.5)
+
+
 def test_a_row_that_is_not_finite_leaves_the_others_as_they_are() -> None:
     def failing(z: Tensor) -> Tensor:
         return torch.where(z[:, 2:] > 15, z * torch.nan, z).softmax(1).flatten(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vislib.errors import NetworkError
 from vislib.head import Head, Kind, check_kind
-from vislib.output import ENDINGS, Key, Output
+from vislib.output import ENDINGS, Key, Output, Seen
 
 _SUM = 1e-3  # how far from 1 probabilities may add up, in float16's 10 bits ...
 _COARSE = 2e-2  # ... and those of a softmax that was computed in bfloat16's 7 bits, or rounded
@@ -80,7 +80,24 @@ def several_images(shape: tuple[int, ...]) -> Iterator[Float[Tensor, "one c *spa
 
 def ambiguous(seen: Evidence) -> bool:
     """Whether more inputs may tell more: one unit, and what looks like probabilities by chance."""
-    return not (seen.ending or seen.came_of) and (seen.values.shape[1] == 1 or seen.total is not None)
+    open_still = seen.values.shape[1] == 1 or seen.total is not None or bool(seen.came_of)
+    return not seen.ending and open_still
+
+
+def reads_back(seen: Seen) -> bool:
+    """Whether the softmax or sigmoid that was found gives what came out.
+
+    Not where it is one over another axis than the units', or its results were changed out of torch's sight.
+    """
+    if seen.before is None:
+        return True
+    scores = flat(seen.before.reshape(seen.values.shape)).double()
+    values = flat(seen.values).double()
+    if seen.ending.startswith("log"):
+        values = values.exp()
+    expected = scores.softmax(1) if ENDINGS[seen.ending] else scores.sigmoid()
+    allowed = max(_SUM, 4 * torch.finfo(seen.values.dtype).eps)
+    return torch.allclose(values, expected, rtol=0.0, atol=allowed, equal_nan=True)
 
 
 def flat(scores: Float[Tensor, "n *more"]) -> Float[Tensor, "rows units"]:

@@ -1,5 +1,7 @@
 """Opening: what a module turns out to be in its first forward passes: layers, head, memory layout, cautions."""
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +11,9 @@ from torch import Tensor, nn
 
 from vislib import remarks
 from vislib.errors import NetworkError, VislibError, out_of_memory
+from vislib.freezing import copies_of_computed
 from vislib.head import Head
-from vislib.meaning import Evidence, ambiguous, flat, several_images, understand
+from vislib.meaning import Evidence, ambiguous, flat, reads_back, several_images, understand
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
 from vislib.output import Endings, Key, Output, Seen, choose, item
 from vislib.probe import LOGITS, Call, Layer, find_layers, record, token
@@ -57,6 +60,9 @@ class Opening:
         self._prepare, self._labelled = prepare, labelled
         self._layout = fast_layout(len(input_shape) - 1)
         self._steady = Steadiness((), False, False)
+        # As it is before it has seen anything; the weights are shared.
+        weights = {id(parameter): parameter for parameter in module.parameters()}
+        self._fresh = copy.deepcopy(module, copies_of_computed(module) | weights)
         self._output = Output()
         self._wrong_back = False  # whether gradients are wrong in the fast layout
 
@@ -75,7 +81,9 @@ class Opening:
                     raise NetworkError(
                         f"{self._name} puts out a sparse tensor; have its forward return a dense one (.to_dense())."
                     )
-                seen[:] = [endings.seen(tensor)]
+                self._output = replace(self._output, **self._form(tensor.shape))
+                ended = endings.seen(tensor)
+                seen[:] = [ended._replace(values=self._output.formed(tensor))]
             return self._output.read(output)
 
         with Endings() as endings:
@@ -101,6 +109,22 @@ class Opening:
             # The layer whose output goes into the last softmax is the class scores itself.
             calls[calls.index(root)] = replace(root, given=token(before))
         return self._told(calls, found)
+
+    def _form(self, shape: torch.Size) -> dict[str, bool]:
+        """How scores with other axes than the images are read; raises NetworkError where that is open."""
+        image = self._input_shape[1:]
+        if len(shape) <= 2 or len(shape) == len(image) + 2 or shape[0] != PROBE_BATCH:
+            return {}
+        if tuple(shape[1:]) == image:
+            return {"one_unit": True}
+        if math.prod(shape[2:]) == 1:
+            return {"flat": True}
+        each = ", ".join(map(str, shape[1:]))
+        raise NetworkError(
+            f"{self._name} gave scores of shape ({each}) for an image of {' x '.join(map(str, image))}, which may be "
+            f"units over other positions than the image's, or positions of one unit; have its forward return (images, "
+            f"classes), the mean over positions, or (images, classes, {', '.join('hwd'[: len(image)])})."
+        )
 
     def _runs_alone(self, image: Tensor) -> bool:
         try:
@@ -132,6 +156,7 @@ class Opening:
             *remarks.of_layers(self._name, known, calls, PROBE_BATCH),
             *remarks.of_tokens(self._name, tokens),
             *remarks.of_units(self._name, known),
+            *remarks.of_one_unit(self._name, scores.spatial, self._output.one_unit),
             *remarks.of_output(self._name, (scores.channels, *scores.spatial), self._input_shape[1:]),
             *remarks.of_layout(self._name, self._layout, axes, self._wrong_back),
         )
@@ -158,6 +183,12 @@ class Opening:
     def _chosen(self, images: Tensor) -> Any:
         return self._item(self._run(images))
 
+    def _run_fresh(self, images: Tensor) -> Any:
+        """The answer of the module that has seen nothing before."""
+        return self._item(
+            run(self._fresh, self._prepare(images, self._layout), self._name, self._input_shape)
+        )
+
     def _recorded(self, images: Tensor, scores: Callable[[Any], Tensor | None]) -> list[Call]:
         """The module's calls, in the layout that it can be run in: `view` after a convolution needs the plain one."""
         lay_out(self._module, self._layout)
@@ -178,6 +209,7 @@ class Opening:
                     self._item(output[0]),
                     drawn=drawn,
                     kept=kept,
+                    fresh=self._run_fresh,
                     hidden=uses_python_random(self._module),
                 )
                 if self._layout == PLAIN or not self._goes_wrong(watch, images[1:]):
@@ -197,12 +229,18 @@ class Opening:
 
     def _understood(self, first: Seen, kind: str | None, unit: str) -> tuple[Head, Output]:
         """What the output means, by what came out for noise and, where that leaves open, for other images."""
+        if not reads_back(first):
+            first = Seen(first.values, None, "", first.came_of or first.ending)
+        form = self._output
         rows = flat(first.values)
         seen = Evidence(rows, first.ending, first.came_of)
         if kind is None and not unit and ambiguous(seen):
             some = several_images(self._input_shape)
             with torch.no_grad():
                 more = [self._run(torch.cat([one, one]) if self._steady.paired else one) for one in some]
-            others = [flat(one) for output in more if (one := item(output, self._output.key)) is not None]
+            others = [
+                flat(form.formed(one)) for output in more if (one := item(output, form.key)) is not None
+            ]
             seen = Evidence(torch.cat([rows, *others]), first.ending, first.came_of)
-        return understand(self._name, seen, kind, unit, self._labelled, self._output.key)
+        head, output = understand(self._name, seen, kind, unit, self._labelled, form.key)
+        return head, replace(output, one_unit=form.one_unit, flat=form.flat)

@@ -31,6 +31,7 @@ SCORES = "logits"
 SEGMENTATION = ("out", {"aux"})
 
 _LAST = 4  # softmaxes and sigmoids that are remembered
+_BEYOND = 0.01  # of what are taken for probabilities, rounding may go beyond 0 and 1
 # Of a tensor: the softmax or sigmoid that it was computed from, and from nothing else ...
 _CAME = "_vislib_came_of"
 # ... and the number of the one whose results it is, in their order and perhaps in another shape.
@@ -64,7 +65,7 @@ _KEEPING = _SHAPES | {
         "split",
         "unbind",
     ),
-    *("index_select", "gather", "flip", "permute", "transpose", "movedim", "swapaxes", "t"),
+    *("index_select", "gather", "topk", "sort", "flip", "permute", "transpose", "movedim", "swapaxes", "t"),
     *("to", "float", "double", "half", "bfloat16"),
 }
 
@@ -81,8 +82,10 @@ class Output:
     stepped: bool = False
     inverted: bool = False
     exclusive: bool = False
-    # Not among what names a stored run: it follows from the module.
+    # Not among what names a stored run: these follow from the module.
     logs: bool = field(default=False, repr=False)
+    one_unit: bool = field(default=False, repr=False)  # its values (n, *spatial) are those of one unit
+    flat: bool = field(default=False, repr=False)  # its values (n, units, 1, ...) have no positions
 
     def read(self, output: Any, endings: "Endings | None" = None) -> Tensor | None:
         """The scores (n, units, *spatial) in what the module returned; None where there is no tensor."""
@@ -92,8 +95,27 @@ class Output:
         if self.stepped and endings is not None and (before := endings.before(tensor)) is not None:
             tensor = before.reshape(tensor.shape)
         elif self.inverted or self.stepped:
-            tensor = as_scores(tensor.exp() if self.logs else tensor, self.exclusive)
-        return tensor[:, None] if tensor.ndim == 1 else tensor
+            tensor = as_scores(tensor.exp() if self.logs else self._checked(tensor), self.exclusive)
+        return self.formed(tensor)
+
+    def formed(self, values: Tensor) -> Tensor:
+        """The values with the axes (n, units, *spatial)."""
+        if self.flat:
+            return values.flatten(1)
+        return values[:, None] if values.ndim == 1 or self.one_unit else values
+
+    def _checked(self, values: Tensor) -> Tensor:
+        """What were taken for probabilities; raises NetworkError where an image shows that they are none."""
+        wrong = values < -_BEYOND
+        if not self.exclusive:  # these may be percentages
+            wrong = wrong | (values > 1 + _BEYOND)
+        if bool(wrong.any()):
+            raise NetworkError(
+                f"The network puts out {float(values[wrong][0]):.3g} for this image, where the values for others, "
+                'between 0 and 1, were taken for probabilities; say head = "score" (in the card, or in '
+                "Network.from_module)."
+            )
+        return values
 
     @property
     def normalised(self) -> bool:
@@ -134,6 +156,9 @@ class Endings(TorchFunctionMode):
         super().__init__()
         # A module that attends has many large ones before its last; a few suffice for modules of several heads.
         self._seen: deque[tuple[int, Tensor, str]] = deque(maxlen=_LAST)
+        # Their results and copies of these; kept, so that no other tensor gets their memory.
+        self._results: deque[tuple[int, Tensor]] = deque(maxlen=2 * _LAST)
+        self._changed: set[int] = set()  # the numbers of those that were written into
         self._count = 0
 
     def __torch_function__(
@@ -144,8 +169,9 @@ class Endings(TorchFunctionMode):
         if name.endswith("_") and name.rstrip("_") in ENDINGS and isinstance(source, Tensor):
             name, source = name.rstrip("_"), source.clone()  # it will be overwritten
         result = func(*args, **(kwargs or {}))
-        if _overwrites(name) and isinstance(source, Tensor):
-            setattr(source, _IS, None)
+        written = (kwargs or {}).get("out")
+        if _overwrites(name) or written is not None:
+            self._note_writing(source if written is None else written)
         if isinstance(result, tuple | list):
             self._part(name, source, result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
@@ -154,15 +180,25 @@ class Endings(TorchFunctionMode):
             self._count += 1
             self._seen.append((self._count, source, name))
             setattr(result, _CAME, name)
-            setattr(result, _IS, self._count)
+            self._mark(result, self._count)
         elif name != "__get__":
             given = [one for one in tensors_in((args, kwargs or {})) if one.is_floating_point()]
             came = [getattr(one, _CAME, "") for one in given]
             if given and all(came) and (name in _KEEPING or not came[0].startswith("log")):
                 setattr(result, _CAME, came[0])
             if given and (name in _SHAPES or _only_axes(name, args)) and result.numel() == given[0].numel():
-                setattr(result, _IS, getattr(given[0], _IS, None))
+                self._mark(result, getattr(given[0], _IS, None))
         return result
+
+    def _mark(self, tensor: Tensor, number: int | None) -> None:
+        setattr(tensor, _IS, number)
+        if number is not None:
+            self._results.append((number, tensor))
+
+    def _note_writing(self, written: Any) -> None:
+        """What shares memory with a result is no longer that result, through whichever view it was written to."""
+        memory = {_memory(tensor) for tensor in tensors_in(written)} - {None}
+        self._changed |= {number for number, result in self._results if _memory(result) in memory}
 
     def _part(self, name: str, source: Any, parts: Any) -> None:
         """What a tensor is taken apart into, as by `chunk`, comes of what it came of."""
@@ -179,15 +215,24 @@ class Endings(TorchFunctionMode):
         """What `tensor` came out of."""
         # By where it came from and not by its values: they may be the same for some images and not for others.
         known = getattr(tensor, _IS, None)
+        known = None if known in self._changed else known
         found = ((source, name) for number, source, name in self._seen if number == known)
         before, ending = next(found, (None, ""))
         return Seen(tensor, before, ending, getattr(tensor, _CAME, ""))
 
 
+def _memory(tensor: Tensor) -> int | None:
+    """Where a tensor's values lie, the same for all its views; None where that cannot be asked."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):  # as of what torch.func maps over
+        return None
+
+
 def _overwrites(name: str) -> bool:
     """Whether a call changes the values of its first tensor, as `mul_`, `*=` and `p[0] = 1` do."""
     special = name.startswith("__")
-    return name == "__setitem__" or (name.startswith("__i") if special else name.endswith("_"))
+    return name in ("__setitem__", "__set__") or (name.startswith("__i") if special else name.endswith("_"))
 
 
 def _only_axes(name: str, args: Any) -> bool:

@@ -8,16 +8,16 @@ from vislib.probe import CONVOLUTIONS, Call, Layer
 from vislib.tokens import Tokens
 from vislib.words import counted
 
-__all__ = ["of_layers", "of_layout", "of_output", "of_tokens", "of_units"]
+__all__ = ["of_layers", "of_layout", "of_one_unit", "of_output", "of_tokens", "of_units"]
 
 _ALIKE = 1.3  # by so much may an output's proportions differ from the image's
 
 
 def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: int) -> tuple[str, ...]:
-    """That no layer but the output is listed, and why."""
-    if any(layer.capture for layer in layers):
-        return ()
+    """Which convolutions are not listed as layers, or that no layer but the output is, and why."""
     found = [c for c in calls if isinstance(c.module, CONVOLUTIONS)]
+    if any(layer.capture for layer in layers):
+        return _left_out(name, layers, found, calls)
     folded = [c for c in found if c.shape and c.shape[0] != batch]
     if folded:
         works = "works" if len(folded) == 1 else "work"
@@ -34,6 +34,23 @@ def of_layers(name: str, layers: Sequence[Layer], calls: Sequence[Call], batch: 
     return (
         f"No layer of {name} but its output is listed: {why}. Its hidden units cannot be shown, and class activation "
         "maps have nothing to start from.",
+    )
+
+
+def _left_out(
+    name: str, layers: Sequence[Layer], found: Sequence[Call], calls: Sequence[Call]
+) -> tuple[str, ...]:
+    """That some convolutions are not listed, such as 1-D ones behind a mean over rows."""
+    scores = {call.given for call in calls if not call.name}
+    listed = {layer.path or layer.name for layer in layers}
+    missing = [repr(call.name) for call in found if call.name not in listed and call.given not in scores]
+    if not missing:
+        return ()
+    names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    one = len(missing) == 1
+    return (
+        f"{name}'s {names} {'is' if one else 'are'} not listed: {'it puts' if one else 'they put'} out other things "
+        f"than maps of real numbers over the image, or {'works' if one else 'work'} on other rows than its images.",
     )
 
 
@@ -76,6 +93,16 @@ def of_output(name: str, shape: Sequence[int], spatial: Sequence[int]) -> tuple[
     return (
         f"{name}'s output of shape {tuple(shape)} for an image is read as {units} units over "
         f"{' x '.join(map(str, places))} positions; where its units come last, have its forward return them first.",
+    )
+
+
+def of_one_unit(name: str, places: Sequence[int], one_unit: bool) -> tuple[str, ...]:
+    """That an output as large as the image is taken for the positions of one unit."""
+    if not one_unit:
+        return ()
+    return (
+        f"{name}'s output of shape {tuple(places)} for an image of that size is read as one unit over "
+        f"{' x '.join(map(str, places))} positions.",
     )
 
 

@@ -30,6 +30,11 @@ _TWO = (
     "{name} takes two images at a time and no other number, as with a view(2, ...) or an export for a batch of two. "
     "Every image is computed alone here, beside a copy of itself."
 )
+_KEEPS = (
+    "{name} keeps something of the first images that it is given and answers all later ones by it (which changes an "
+    "answer by up to {share} of its largest value here). Its first ones here were vislib's own noise, so that its "
+    "numbers and pictures are not what it gives elsewhere."
+)
 _DRAWS = (
     "{name} draws random numbers in evaluation mode. Its answers to equal images were equal in {trials} trials, but "
     "need not be."
@@ -96,13 +101,14 @@ def steadiness(
     *,
     drawn: bool,
     kept: bool,
+    fresh: Callable[[Tensor], Any],
     hidden: bool = False,
 ) -> Steadiness:
     """Whether answers are the same for equal images, up to rounding.
 
     `first` is what `run` gave for the two `images`; `drawn` says whether random numbers were drawn meanwhile, `kept`
-    whether the module changed itself, `hidden` whether it may draw numbers that cannot be seen. Costs one pass of an
-    image, and a few more where something is amiss.
+    whether the module changed itself, `hidden` whether it may draw numbers that cannot be seen; `fresh` runs the module
+    as it was before. Costs one pass of an image, and a few more where something is amiss.
     """
 
     def again(some: Tensor) -> list[Tensor]:
@@ -142,9 +148,20 @@ def steadiness(
     elif apart:
         beside = ", beside a copy of itself" if paired else ""
         sentence = _TOGETHER.format(name=name, share=_share(apart), beside=beside)
+    elif kept and (off := _kept_off(fresh, alone, one)):
+        sentence = _KEEPS.format(name=name, share=_share(off))
     else:
         sentence = _DRAWS.format(name=name, trials=_TRIALS) if drawn else ""
     return Steadiness((sentence,) if sentence else (), paired, bool(apart) and not between)
+
+
+def _kept_off(fresh: Callable[[Tensor], Any], images: Tensor, expected: list[Tensor]) -> float:
+    """How far the answer of a module that has seen no other images is from this one."""
+    with torch.no_grad():
+        try:
+            return _difference(expected, [tensor.detach().clone() for tensor in tensors_in(fresh(images))])
+        except (VislibError, ValueError):
+            return 0.0
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -15,8 +15,16 @@ NAN = float("nan")
     ("head", "scores", "said"),
     [
         ("softmax", (NAN, NAN), "there is nothing to explain"),
-        ("softmax", (0.5, NAN), "so that no class has a probability; a map is of its class's own score alone"),
-        ("sigmoid", (float("inf"), 0.5), "Some of the network's answers to this input are not finite numbers"),
+        (
+            "softmax",
+            (0.5, NAN),
+            "so that no class has a probability; a map is of its class's own score alone",
+        ),
+        (
+            "sigmoid",
+            (float("inf"), 0.5),
+            "Some of the network's answers to this input are not finite numbers",
+        ),
         ("score", (NAN, 0.5), "Some of the network's answers to this input are not finite numbers"),
         ("score", (NAN, NAN), "there is nothing to explain"),
     ],

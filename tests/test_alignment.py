@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 from vislib.attribution import attribute
@@ -110,6 +111,18 @@ def test_maps_that_lie_nearly_as_the_image_say_by_how_much(kind: str) -> None:
         percent = int(note.partition("off by ")[2].partition(" %")[0])
         assert abs(percent / 100 - share) <= 0.035
     assert not any("cover" in one for one in attribute(network, image, 0, "Saliency").notes)
+
+
+@pytest.mark.parametrize("make", [torchvision.models.resnet18, torchvision.models.squeezenet1_1])
+def test_no_layer_of_known_networks_lies_elsewhere(make: Callable[[], nn.Module]) -> None:
+    """Down to maps of two by two, whose positions see all of the image."""
+    torch.manual_seed(1)
+    size = 64
+    network = Network.from_module(make(), (3, size, size), device="cpu")
+    for layer in network.layers.values():
+        if layer.capture and max(layer.spatial, default=1) > 1:
+            found = alignment(network, layer.name, (size, size))
+            assert (layer.name, found.refusal, found.notes) == (layer.name, "", ())
 
 
 def test_other_sizes_are_looked_at_again() -> None:

@@ -7,9 +7,7 @@ from PIL import Image
 # A stored type says what black and white are where its upper bits are used. Fewer are missing of 16, since 10, 12 and
 # 14 bits are kept in these; a picture of 8 bits may well be dark.
 USED = {255: 32, 65535: 32768}
-MARKED = (
-    65535  # the type of which a few pixels, of a mark or dead ones, do not say that its upper bits are used
-)
+MARKED = 65535  # a few pixels of this type, of a mark or dead ones, do not say that its upper bits are used
 RARE = 0.1  # per cent of the pixels at either end that are left out ...
 FAR = 8  # ... where the range is so many times wider than without them: hot and dead pixels
 FEW_BELOW = 0.2  # per cent of a volume's voxels

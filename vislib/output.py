@@ -197,6 +197,8 @@ class Endings(TorchFunctionMode):
 
     def _note_writing(self, written: Any) -> None:
         """What shares memory with a result is no longer that result, through whichever view it was written to."""
+        for tensor in tensors_in(written):
+            setattr(tensor, _IS, None)
         memory = {_memory(tensor) for tensor in tensors_in(written)} - {None}
         self._changed |= {number for number, result in self._results if _memory(result) in memory}
 

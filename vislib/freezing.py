@@ -28,7 +28,7 @@ def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
     _check_parts(name, module)
     # Parts that are wrapped inside of a larger module are copied without their wrappers: names and speed are theirs.
     wrappers = [part for part in module.modules() if unwrapped(part) is not part]
-    memo = copies_of_computed(module)
+    memo = _copies_of_computed(module)
     try:
         for wrapper in reversed(wrappers):  # the innermost ones first
             memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
@@ -44,9 +44,15 @@ def frozen(name: str, module: nn.Module, device: torch.device) -> nn.Module:
     return copied
 
 
-def copies_of_computed(module: nn.Module) -> dict[int, Any]:
+def _copies_of_computed(module: nn.Module) -> dict[int, Any]:
     """A memo for copy.deepcopy: what a past pass with gradients left behind is copied without its graph."""
     return {id(held): held.detach().clone() for held in _computed(module)}
+
+
+def copy_of(module: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """A deep copy of a module; `sharing`: of all but its weights, which are the same."""
+    weights: dict[int, Any] = {id(one): one for one in module.parameters()} if sharing else {}
+    return copy.deepcopy(module, _copies_of_computed(module) | weights)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

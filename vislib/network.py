@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vislib.errors import NetworkError
-from vislib.freezing import copies_of_computed, frozen
+from vislib.freezing import copy_of, frozen
 from vislib.head import Head
 from vislib.meaning import Evidence, understand
 from vislib.opening import Opening
@@ -164,16 +164,16 @@ class Network:
         Structure and buffers are copied, since a module may keep things of one forward pass in itself.
         """
         twin = copy.copy(self)
-        twin.module = self.copied({id(p): p for p in self.module.parameters()})
+        twin.module = self.copied(sharing=True)
         twin._lock = threading.RLock()
         twin._variants = {}
         twin._captures = twin._find_captures()
         return twin
 
-    def copied(self, memo: dict[int, Any] | None = None) -> nn.Module:
+    def copied(self, *, sharing: bool = False) -> nn.Module:
         """A deep copy of the module; while another thread runs it, its hooks would be copied as well, so not then."""
         with self._lock:
-            return copy.deepcopy(self.module, copies_of_computed(self.module) | (memo or {}))
+            return copy_of(self.module, sharing=sharing)
 
     def with_head(self, kind: str, unit: str = "") -> "Network":
         """This very network with its output taken for another kind of value; raises NetworkError where it cannot be."""

@@ -1,6 +1,5 @@
 """Opening: what a module turns out to be in its first forward passes: layers, head, memory layout, cautions."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from vislib import remarks
 from vislib.errors import NetworkError, VislibError, out_of_memory
-from vislib.freezing import copies_of_computed
+from vislib.freezing import copy_of
 from vislib.head import Head
 from vislib.meaning import Evidence, ambiguous, flat, reads_back, several_images, understand
 from vislib.memory_layout import PLAIN, MemoryWatch, fast_layout, lay_out, same_way_back
@@ -60,9 +59,7 @@ class Opening:
         self._prepare, self._labelled = prepare, labelled
         self._layout = fast_layout(len(input_shape) - 1)
         self._steady = Steadiness((), False, False)
-        # As it is before it has seen anything; the weights are shared.
-        weights = {id(parameter): parameter for parameter in module.parameters()}
-        self._fresh = copy.deepcopy(module, copies_of_computed(module) | weights)
+        self._fresh = copy_of(module, sharing=True)  # as it is before it has seen anything
         self._output = Output()
         self._wrong_back = False  # whether gradients are wrong in the fast layout
 

@@ -197,6 +197,8 @@ class Endings(TorchFunctionMode):
 
     def _note_writing(self, written: Any) -> None:
         """What shares memory with a result is no longer that result, through whichever view it was written to."""
+        if not self._results:  # as for every ReLU in place before the first softmax
+            return
         for tensor in tensors_in(written):
             setattr(tensor, _IS, None)
         memory = {_memory(tensor) for tensor in tensors_in(written)} - {None}
@@ -227,7 +229,7 @@ def _memory(tensor: Tensor) -> int | None:
     """Where a tensor's values lie, the same for all its views; None where that cannot be asked."""
     try:
         return tensor.untyped_storage().data_ptr() or None
-    except (RuntimeError, NotImplementedError):  # as of what torch.func maps over
+    except RuntimeError:  # as of what torch.func maps over
         return None
 
 

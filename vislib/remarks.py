@@ -43,15 +43,19 @@ def _left_out(
     """That some convolutions are not listed, such as 1-D ones behind a mean over rows."""
     scores = {call.given for call in calls if not call.name}
     listed = {layer.path or layer.name for layer in layers}
-    missing = [repr(call.name) for call in found if call.name not in listed and call.given not in scores]
+    missing = [call.name for call in found if call.name not in listed and call.given not in scores]
     if not missing:
         return ()
-    names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    one = len(missing) == 1
+    are, put, work = ("is", "it puts", "works") if len(missing) == 1 else ("are", "they put", "work")
     return (
-        f"{name}'s {names} {'is' if one else 'are'} not listed: {'it puts' if one else 'they put'} out other things "
-        f"than maps of real numbers over the image, or {'works' if one else 'work'} on other rows than its images.",
+        f"{name}'s {_first(missing)} {are} not listed: {put} out other things than maps of real numbers over the "
+        f"image, or {work} on other rows than its images.",
     )
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _convolutions(count: int) -> str:
@@ -72,8 +76,7 @@ def of_units(name: str, layers: Sequence[Layer]) -> tuple[str, ...]:
     """Where units are read otherwise than before the activation and after the norm."""
     sentences = []
     for odd in dict.fromkeys(layer.odd for layer in layers if layer.odd):
-        names = [repr(layer.name) for layer in layers if layer.odd == odd]
-        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        listed = _first([layer.name for layer in layers if layer.odd == odd])
         sentences.append(f"Units of {name}'s {listed} are read {odd}, which does more than its class says.")
     return tuple(sentences)
 

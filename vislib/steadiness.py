@@ -112,11 +112,9 @@ def steadiness(
     """
 
     def again(some: Tensor) -> list[Tensor]:
-        return [tensor.detach().clone() for tensor in tensors_in(run(some))]
+        return _copied(run(some))
 
-    whole = [
-        tensor.detach().clone() for tensor in tensors_in(first)
-    ]  # a module may give its own memory again
+    whole = _copied(first)
     expected, alone = _rows(whole, slice(1, None)), images[1:]
     with torch.no_grad():
         try:
@@ -159,9 +157,14 @@ def _kept_off(fresh: Callable[[Tensor], Any], images: Tensor, expected: list[Ten
     """How far the answer of a module that has seen no other images is from this one."""
     with torch.no_grad():
         try:
-            return _difference(expected, [tensor.detach().clone() for tensor in tensors_in(fresh(images))])
+            return _difference(expected, _copied(fresh(images)))
         except (VislibError, ValueError):
             return 0.0
+
+
+def _copied(output: Any) -> list[Tensor]:
+    """The tensors of an output; copies, since a module may give its own memory again."""
+    return [tensor.detach().clone() for tensor in tensors_in(output)]
 
 
 def _finite(tensor: Tensor) -> bool:
